@@ -1,0 +1,3 @@
+//! The `rlhf-audit` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Reads published human-feedback data sets into records.

@@ -1,0 +1,1 @@
+//! How the log grows and is read: sequencer, publisher, sealing, bundles.

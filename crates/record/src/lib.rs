@@ -1,0 +1,1 @@
+//! What is logged: kinds, canonical bytes, commitments, stream chains, schemas.

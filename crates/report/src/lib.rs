@@ -1,0 +1,1 @@
+//! Model cards in which every number points at its evidence.

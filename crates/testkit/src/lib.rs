@@ -1,0 +1,1 @@
+//! Clocks, failing stores and fixtures; only ever a dev-dependency.

@@ -1,0 +1,1 @@
+//! Merkle trees, tiles, notes, checkpoints, cosignatures and proofs.

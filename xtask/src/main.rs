@@ -1,0 +1,3 @@
+//! Generates and checks what is generated.
+
+fn main() {}
