@@ -1,0 +1,52 @@
+# The front door. Each target is a line over a real tool; what needs installing is installed by scripts/needs.sh.
+CARGO ?= cargo
+DEMO_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build verify-only test lint fmt deny typos generate bench clean
+
+help: ## Show what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Build, then record, publish, verify and document a small real RLHF run
+	@scripts/needs.sh cargo cc
+	@$(CARGO) run --release --locked -p rlhf-audit -- demo $(DEMO_ARGS)
+
+build: ## Build the binary in release mode
+	@scripts/needs.sh cargo cc
+	$(CARGO) build --release --locked -p rlhf-audit
+
+verify-only: ## Build the auditor's binary: verification alone, no server, no database
+	@scripts/needs.sh cargo cc
+	$(CARGO) build --release --locked -p rlhf-audit --no-default-features --features verify
+
+test: ## Run every test
+	@scripts/needs.sh cargo cc
+	$(CARGO) test --locked --workspace
+	$(CARGO) run --locked -q -p xtask -- check
+
+lint: fmt deny typos ## Formatter, clippy, licences, spelling
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p rlhf-audit --no-default-features --features verify -- -D warnings
+
+fmt: ## Check the formatting
+	$(CARGO) fmt --all -- --check
+
+deny: ## Check licences, sources and duplicate crates
+	@scripts/needs.sh cargo-deny
+	$(CARGO) deny --locked --workspace check licenses bans sources
+
+typos: ## Check the spelling
+	@scripts/needs.sh typos
+	typos
+
+generate: ## Write what is generated: schemas, OpenAPI, command reference
+	$(CARGO) run --locked -q -p xtask -- write
+
+bench: ## Measure, beside a yardstick, and print the ratios
+	$(CARGO) bench --locked -p rlhf-audit-record --bench parse
+	$(CARGO) bench --locked -p rlhf-audit-verify --bench verify
+	$(CARGO) bench --locked -p rlhf-audit-ledger --bench append
+
+clean: ## Remove build artefacts
+	$(CARGO) clean

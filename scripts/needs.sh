@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Makes sure that the tools named as arguments are there: installs what can be installed, else names what is missing.
+set -euo pipefail
+
+apt_install() { # package: as root through apt, else say what is missing and stop
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "$1"
+  else
+    echo "needs.sh: the package '$1' is missing; install it (Debian, Ubuntu: sudo apt-get install $1)" >&2
+    exit 3
+  fi
+}
+
+for tool in "$@"; do
+  case "$tool" in
+    cargo)
+      command -v cargo >/dev/null || { echo "needs.sh: the Rust toolchain is missing; see https://rustup.rs" >&2; exit 3; } ;;
+    cc)
+      command -v cc >/dev/null || apt_install gcc
+      # A compiler without the C library's headers cannot build SQLite.
+      echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1 || apt_install libc6-dev ;;
+    cargo-deny)
+      command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny@0.20.2 ;;
+    typos)
+      command -v typos >/dev/null || python3 -m pip install --quiet --disable-pip-version-check typos==1.52.0 2>/dev/null ||
+        cargo install --locked --quiet typos-cli@1.52.0 ;;
+    *)
+      echo "needs.sh: no rule for '$tool'" >&2; exit 2 ;;
+  esac
+done
