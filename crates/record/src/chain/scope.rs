@@ -1,0 +1,161 @@
+//! A whole scope: a run with all its streams, or the streams of the scope `ledger`.
+
+use std::collections::BTreeMap;
+
+use super::PendingSignature;
+use super::error::ChainError;
+use super::run::RunState;
+use super::stream::StreamState;
+use crate::Hash;
+use crate::ids::{Scope, StreamName};
+use crate::kinds::Kind;
+use crate::record::Record;
+
+/// The streams of one scope, and the run they make up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScopeState {
+    scope: Scope,
+    run: Option<RunState>,
+    streams: BTreeMap<StreamName, StreamState>,
+}
+
+impl ScopeState {
+    /// A scope without records.
+    pub fn new(scope: Scope) -> Self {
+        Self {
+            scope,
+            run: None,
+            streams: BTreeMap::new(),
+        }
+    }
+
+    /// A scope as it was kept: its run, where it is one that has records, and all its streams.
+    pub fn from_parts(
+        scope: Scope,
+        run: Option<RunState>,
+        streams: impl IntoIterator<Item = StreamState>,
+    ) -> Self {
+        let streams = streams
+            .into_iter()
+            .map(|stream| (stream.stream, stream))
+            .collect();
+        Self {
+            scope,
+            run,
+            streams,
+        }
+    }
+
+    /// The scope.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// The run, once it has a record; never in the scope `ledger`.
+    pub fn run(&self) -> Option<&RunState> {
+        self.run.as_ref()
+    }
+
+    /// A stream.
+    pub fn stream(&self, name: &StreamName) -> Option<&StreamState> {
+        self.streams.get(name)
+    }
+
+    /// All streams, by name.
+    pub fn streams(&self) -> impl Iterator<Item = &StreamState> {
+        self.streams.values()
+    }
+
+    /// Admits the next record of one of the scope's streams, signatures checked. On an error the
+    /// state is as it was.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ChainError`].
+    pub fn admit(&mut self, record: &Record<'_>, leaf: &Hash) -> Result<(), ChainError> {
+        self.admit_if(record, leaf, |pending| {
+            if pending.is_valid() {
+                return Ok(());
+            }
+            let kind = record.kind().map_or("", Kind::name);
+            Err(ChainError::Signature {
+                kind,
+                seq: record.seq(),
+                key: pending.key,
+            })
+        })
+        .map(drop)
+    }
+
+    /// As [`ScopeState::admit`], but hands a signature out to be checked elsewhere; the state goes
+    /// on as if it were good.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ChainError`] but [`ChainError::Signature`].
+    pub fn admit_unverified(
+        &mut self,
+        record: &Record<'_>,
+        leaf: &Hash,
+    ) -> Result<Option<PendingSignature>, ChainError> {
+        self.admit_if(record, leaf, |_| Ok(()))
+    }
+
+    fn admit_if(
+        &mut self,
+        record: &Record<'_>,
+        leaf: &Hash,
+        verify: impl Fn(&PendingSignature) -> Result<(), ChainError>,
+    ) -> Result<Option<PendingSignature>, ChainError> {
+        let run = self.run_after(record)?;
+        let Some(stream) = self.streams.get(record.stream()) else {
+            let stream = StreamState::start(record, leaf)?;
+            self.check_scope(record, &stream)?;
+            self.streams.insert(stream.stream, stream);
+            self.run = run;
+            return Ok(None);
+        };
+        let mut pending = stream.check(record)?;
+        if let (Some(run), Some(Kind::RunSealed)) = (&run, record.kind()) {
+            pending = Some(run.check_seal(record, self.streams.values())?);
+        }
+        if let Some(pending) = &pending {
+            verify(pending)?;
+        }
+        if let Some(stream) = self.streams.get_mut(record.stream()) {
+            stream.advance(record, leaf);
+        }
+        self.run = run;
+        Ok(pending)
+    }
+
+    fn check_scope(&self, record: &Record<'_>, stream: &StreamState) -> Result<(), ChainError> {
+        if record.scope() == self.scope {
+            return Ok(());
+        }
+        Err(ChainError::WrongStream {
+            scope: self.scope,
+            stream: stream.stream,
+            found_scope: record.scope(),
+            found_stream: *record.stream(),
+        })
+    }
+
+    /// The run as it will be with this record.
+    fn run_after(&self, record: &Record<'_>) -> Result<Option<RunState>, ChainError> {
+        match (self.scope, &self.run) {
+            (Scope::Ledger, _) => match record.kind() {
+                Some(kind @ (Kind::RunStarted | Kind::RunSealed)) => {
+                    Err(ChainError::NotInLedger { kind: kind.name() })
+                }
+                _ => Ok(None),
+            },
+            (Scope::Run(_), None) => RunState::start(record).map(Some),
+            (Scope::Run(_), Some(run)) => {
+                let mut run = run.clone();
+                run.admit(record)?;
+                Ok(Some(run))
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The kinds of record, one table each: from it come the typed body, the shape the parser walks,
+//! the JSON Schema and the fields that may or must be sealed.
+//!
+//! A body's bytes are final once logged. A kind that has to change gets a new version beside the
+//! old one, never a changed table.
+
+mod annotation;
+mod dataset;
+mod incident;
+mod oversight;
+mod run;
+mod stream;
+mod table;
+mod training;
+
+pub use annotation::*;
+pub use dataset::*;
+pub use incident::*;
+pub use oversight::*;
+pub use run::*;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+pub use stream::*;
+pub use training::*;
+
+use crate::shape::Member;
+
+/// The typed body of one kind of record.
+pub trait Body: Serialize + DeserializeOwned {
+    /// The kind it is the body of.
+    const KIND: Kind;
+}
+
+/// What there is to know about a kind.
+#[derive(Debug)]
+pub(crate) struct Spec {
+    pub(crate) doc: &'static str,
+    pub(crate) members: &'static [Member],
+    /// Field name and whether it is required; sorted by name.
+    pub(crate) sealed: &'static [(&'static str, bool)],
+    /// The same as a table for the parser.
+    pub(crate) sealed_members: &'static [Member],
+}
+
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])* $kind:ident = $name:literal,)*) => {
+        /// The kinds of record. The name stands in the member `kind`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Kind {
+            $($(#[doc = $doc])* $kind,)*
+        }
+
+        impl Kind {
+            /// Every kind, in the order of the specification.
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// The name in the member `kind`.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+
+            /// From the name, `None` where there is no such kind.
+            pub fn parse(name: &str) -> Option<Self> {
+                match name {
+                    $($name => Some(Self::$kind),)*
+                    _ => None,
+                }
+            }
+
+            pub(crate) fn spec(self) -> &'static Spec {
+                match self {
+                    $(Self::$kind => &$kind::SPEC,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    /// See [`struct@RunStarted`].
+    RunStarted = "run.started",
+    /// See [`struct@RunSealed`].
+    RunSealed = "run.sealed",
+    /// See [`struct@StreamOpened`].
+    StreamOpened = "stream.opened",
+    /// See [`struct@StreamSigned`].
+    StreamSigned = "stream.signed",
+    /// See [`struct@ProducerEnrolled`].
+    ProducerEnrolled = "producer.enrolled",
+    /// See [`struct@DatasetRegistered`].
+    DatasetRegistered = "dataset.registered",
+    /// See [`struct@GuidelineRegistered`].
+    GuidelineRegistered = "guideline.registered",
+    /// See [`struct@ConsentRecorded`].
+    ConsentRecorded = "consent.recorded",
+    /// See [`struct@AnnotationPreference`].
+    AnnotationPreference = "annotation.preference",
+    /// See [`struct@AnnotationRating`].
+    AnnotationRating = "annotation.rating",
+    /// See [`struct@AnnotationRanking`].
+    AnnotationRanking = "annotation.ranking",
+    /// See [`struct@AnnotationCorrection`].
+    AnnotationCorrection = "annotation.correction",
+    /// See [`struct@AnnotationCritique`].
+    AnnotationCritique = "annotation.critique",
+    /// See [`struct@AnnotationDemonstration`].
+    AnnotationDemonstration = "annotation.demonstration",
+    /// See [`struct@AnnotationSuperseded`].
+    AnnotationSuperseded = "annotation.superseded",
+    /// See [`struct@AnnotationWithdrawn`].
+    AnnotationWithdrawn = "annotation.withdrawn",
+    /// See [`struct@RewardScored`].
+    RewardScored = "reward.scored",
+    /// See [`struct@PolicyUpdated`].
+    PolicyUpdated = "policy.updated",
+    /// See [`struct@ModelCheckpoint`].
+    ModelCheckpoint = "model.checkpoint",
+    /// See [`struct@MetricLogged`].
+    MetricLogged = "metric.logged",
+    /// See [`struct@EvaluationCompleted`].
+    EvaluationCompleted = "evaluation.completed",
+    /// See [`struct@OversightApproved`].
+    OversightApproved = "oversight.approved",
+    /// See [`struct@OversightRejected`].
+    OversightRejected = "oversight.rejected",
+    /// See [`struct@OversightStopped`].
+    OversightStopped = "oversight.stopped",
+    /// See [`struct@FindingRaised`].
+    FindingRaised = "finding.raised",
+    /// See [`struct@DocumentIssued`].
+    DocumentIssued = "document.issued",
+    /// See [`struct@IncidentReported`].
+    IncidentReported = "incident.reported",
+    /// See [`struct@KeyRotated`].
+    KeyRotated = "key.rotated",
+}
+
+impl Kind {
+    /// The version of the schema that is written now, which is also the newest that is read.
+    pub fn version(self) -> u16 {
+        1
+    }
+
+    /// The fields that may be sealed in a record of this kind, by name, each with whether it must.
+    pub fn sealed_fields(self) -> &'static [(&'static str, bool)] {
+        self.spec().sealed
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Serialize for Kind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::Shape;
+
+    fn assert_sorted(members: &[Member]) {
+        assert!(members.is_sorted_by(|a, b| a.name < b.name), "{members:?}");
+        for member in members {
+            if let Shape::Object(inner)
+            | Shape::Array {
+                item: Shape::Object(inner),
+                ..
+            } = member.shape
+            {
+                assert_sorted(inner);
+            }
+        }
+    }
+
+    #[test]
+    fn tables_are_sorted_and_named() {
+        for kind in Kind::ALL {
+            let spec = kind.spec();
+            assert_sorted(spec.members);
+            assert!(spec.sealed.is_sorted_by(|a, b| a.0 < b.0), "{kind}");
+            assert!(!spec.doc.trim().is_empty(), "{kind}");
+            assert_eq!(Kind::parse(kind.name()), Some(*kind));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What training did: scores, updates, saved models, metrics, evaluations.
+
+use std::collections::BTreeMap;
+
+use super::table::{body, object};
+use crate::hash::Sha256;
+use crate::ids::RunId;
+use crate::shape::{COUNT, Form, NUMBERS, Shape, TEXT};
+
+body! {
+    /// A reward model scored one response.
+    RewardScored
+    required {
+        /// The score.
+        reward: f64 = Shape::Number,
+    }
+    optional {
+        /// What it is made of.
+        components: BTreeMap<String, f64> = NUMBERS,
+        /// An opaque name of what was scored, never derived from its content.
+        item: String = TEXT,
+        /// The reward model.
+        reward_model: String = TEXT,
+        /// The run, in records of the scope `ledger` that came after it was sealed.
+        run: RunId = Shape::Form(Form::RunId),
+        /// The step of training.
+        step: u64 = COUNT,
+    }
+    sealed { "prompt": optional, "response": optional }
+}
+
+object! {
+    /// The batch an update was computed from.
+    Batch
+    required {
+        /// How many records it has.
+        records: u64 = COUNT,
+    }
+    optional {
+        /// The SHA-256 of what the producer makes of its batch; says nothing about single values.
+        sha256: Sha256 = Shape::Form(Form::Sha256),
+    }
+}
+
+body! {
+    /// The policy was updated.
+    PolicyUpdated
+    required {
+        /// The step of training.
+        step: u64 = COUNT,
+    }
+    optional {
+        /// What it was computed from.
+        batch: Batch = Shape::Object(Batch::MEMBERS),
+        /// The entropy of the policy, in nats.
+        entropy: f64 = Shape::Number,
+        /// The epoch; fractions say how far into it.
+        epoch: f64 = Shape::Number,
+        /// The norm of the gradient.
+        gradient_norm: f64 = Shape::Number,
+        /// The Kullback–Leibler divergence from the reference policy, in nats.
+        kl: f64 = Shape::Number,
+        /// The learning rate.
+        learning_rate: f64 = Shape::Number,
+        /// The loss.
+        loss: f64 = Shape::Number,
+        /// Other metrics by name.
+        metrics: BTreeMap<String, f64> = NUMBERS,
+        /// The norm of each module's change by the module's name.
+        module_norms: BTreeMap<String, f64> = NUMBERS,
+        /// The mean reward of the batch.
+        reward_mean: f64 = Shape::Number,
+        /// The standard deviation of the batch's rewards.
+        reward_std: f64 = Shape::Number,
+        /// The run, in records of the scope `ledger` that came after it was sealed.
+        run: RunId = Shape::Form(Form::RunId),
+    }
+    sealed {}
+}
+
+object! {
+    /// A file of a saved model.
+    ModelFile
+    required {
+        /// How many bytes it has.
+        bytes: u64 = COUNT,
+        /// Its name within the model checkpoint.
+        name: String = TEXT,
+        /// The SHA-256 of its bytes.
+        sha256: Sha256 = Shape::Form(Form::Sha256),
+    }
+    optional {}
+}
+
+body! {
+    /// A model was saved.
+    ModelCheckpoint
+    required {
+        /// Its files.
+        files: Vec<ModelFile> = Shape::Array {
+            item: &Shape::Object(ModelFile::MEMBERS),
+            min: 1,
+            max: 256,
+        },
+        /// Its name.
+        name: String = TEXT,
+    }
+    optional {
+        /// The epoch; fractions say how far into it.
+        epoch: f64 = Shape::Number,
+        /// Metrics at that time by name.
+        metrics: BTreeMap<String, f64> = NUMBERS,
+        /// How many parameters the model has.
+        parameters: u64 = COUNT,
+        /// The name of the model checkpoint it was trained from.
+        parent: String = TEXT,
+        /// The run, in records of the scope `ledger` that came after it was sealed.
+        run: RunId = Shape::Form(Form::RunId),
+        /// The step of training.
+        step: u64 = COUNT,
+    }
+    sealed {}
+}
+
+body! {
+    /// Metrics of training.
+    MetricLogged
+    required {
+        /// The metrics by name.
+        metrics: BTreeMap<String, f64> = NUMBERS,
+    }
+    optional {
+        /// The epoch; fractions say how far into it.
+        epoch: f64 = Shape::Number,
+        /// The phase: `train`, `validation`, ….
+        phase: String = TEXT,
+        /// The run, in records of the scope `ledger` that came after it was sealed.
+        run: RunId = Shape::Form(Form::RunId),
+        /// The step of training.
+        step: u64 = COUNT,
+    }
+    sealed {}
+}
+
+body! {
+    /// A model was evaluated.
+    EvaluationCompleted
+    required {
+        /// The results by name.
+        metrics: BTreeMap<String, f64> = NUMBERS,
+        /// The evaluation's name.
+        name: String = TEXT,
+    }
+    optional {
+        /// The name of the data set it was evaluated on.
+        dataset: String = TEXT,
+        /// The name of the model checkpoint that was evaluated.
+        model: String = TEXT,
+        /// The run, in records of the scope `ledger` that came after it was sealed.
+        run: RunId = Shape::Form(Form::RunId),
+        /// On how many samples.
+        samples: u64 = COUNT,
+        /// The step of training.
+        step: u64 = COUNT,
+    }
+    sealed {}
+}

@@ -1,0 +1,151 @@
+//! What a producer sends for one record: its bytes and the openings of its sealed values, one line.
+//!
+//! A line is a record's canonical bytes, or `{"openings":{field:opening,…},"record":<record>}`,
+//! canonical as a whole, where fields are sealed. Every sealed field has exactly one opening, and
+//! each opens its commitment.
+
+use crate::cursor::Cursor;
+use crate::error::{Fault, RecordError};
+use crate::record::Record;
+use crate::sealed::{Opening, open};
+
+/// A record's bytes and the openings of its sealed values, by field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submission {
+    /// The record's canonical bytes.
+    pub record: Vec<u8>,
+    /// Field and opening, sorted by field.
+    pub openings: Vec<(String, Opening)>,
+}
+
+/// Why a line is no submission.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmissionError {
+    /// The record in it is none.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The line around the record is not as it should be.
+    #[error("openings are not canonical JSON as in docs/spec/sealed-values.md: {0}")]
+    Line(Box<Fault>),
+    /// A sealed field came without its opening.
+    #[error("the sealed field `{0}` has no opening; send key and value with the record")]
+    NoOpening(String),
+    /// An opening for a field that is not sealed.
+    #[error("there is an opening for `{0}`, which the record does not seal")]
+    NotSealed(String),
+    /// Key and value do not make the commitment.
+    #[error(
+        "the opening of `{0}` does not make the record's commitment: expected \
+         HMAC-SHA256(key, field || 0x00 || canonical value)"
+    )]
+    DoesNotOpen(String),
+}
+
+impl SubmissionError {
+    /// A short name for machines, as in a problem document.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Record(error) => error.code(),
+            Self::Line(_) => "invalid-openings",
+            Self::NoOpening(_) | Self::NotSealed(_) | Self::DoesNotOpen(_) => "opening-mismatch",
+        }
+    }
+}
+
+const PREFIX: &str = "{\"openings\":";
+
+impl Submission {
+    /// A record without sealed values.
+    pub fn new(record: Vec<u8>) -> Self {
+        Self {
+            record,
+            openings: Vec::new(),
+        }
+    }
+
+    /// Takes a line (without its newline) apart. Reads neither the record nor opens anything: see
+    /// [`Submission::check`].
+    ///
+    /// # Errors
+    ///
+    /// [`SubmissionError::Line`].
+    pub fn parse_line(line: &[u8]) -> Result<Self, SubmissionError> {
+        if !line.starts_with(PREFIX.as_bytes()) {
+            return Ok(Self::new(line.to_vec()));
+        }
+        let mut openings = Vec::new();
+        let mut cursor = Cursor::from_bytes(line).map_err(SubmissionError::Line)?;
+        cursor.eat_literal(PREFIX);
+        cursor
+            .members(|cursor, field| {
+                let opening =
+                    Opening::read(cursor).map_err(|fault| fault.within(&field.decode()))?;
+                openings.push((field.decode().into_owned(), opening));
+                Ok(())
+            })
+            .map_err(|fault| SubmissionError::Line(fault.within("openings")))?;
+        if !cursor.eat_literal(",\"record\":") {
+            return Err(SubmissionError::Line(cursor.fault("`,\"record\":`")));
+        }
+        let record = line.get(cursor.pos..).unwrap_or_default();
+        let Some(record) = record.strip_suffix(b"}") else {
+            cursor.pos = line.len();
+            return Err(SubmissionError::Line(cursor.fault_canonical("`}`")));
+        };
+        Ok(Self {
+            record: record.to_vec(),
+            openings,
+        })
+    }
+
+    /// The line, without a newline.
+    pub fn to_line(&self) -> Vec<u8> {
+        if self.openings.is_empty() {
+            return self.record.clone();
+        }
+        let mut out = Vec::with_capacity(self.record.len() + 512 * self.openings.len());
+        out.extend_from_slice(PREFIX.as_bytes());
+        out.push(b'{');
+        for (at, (field, opening)) in self.openings.iter().enumerate() {
+            if at > 0 {
+                out.push(b',');
+            }
+            crate::canonical::write_string(&mut out, field);
+            out.push(b':');
+            opening.write(&mut out);
+        }
+        out.extend_from_slice(b"},\"record\":");
+        out.extend_from_slice(&self.record);
+        out.push(b'}');
+        out
+    }
+
+    /// Reads the record and opens every sealed value: all that can be checked of a submission
+    /// without its stream.
+    ///
+    /// # Errors
+    ///
+    /// Whatever [`Record::parse`] finds; a field without opening, an opening without field, and an
+    /// opening that does not open.
+    pub fn check(&self) -> Result<Record<'_>, SubmissionError> {
+        let record = Record::parse(&self.record)?;
+        let mut openings = self.openings.iter().peekable();
+        for (field, commitment) in record.sealed() {
+            // Both are sorted by field.
+            let opening = match openings.next() {
+                Some((name, opening)) if name == field => opening,
+                Some((name, _)) if name.as_str() < field => {
+                    return Err(SubmissionError::NotSealed(name.clone()));
+                }
+                _ => return Err(SubmissionError::NoOpening(field.to_owned())),
+            };
+            if !open(&commitment, &opening.key, field, opening.value.as_bytes()) {
+                return Err(SubmissionError::DoesNotOpen(field.to_owned()));
+            }
+        }
+        match openings.next() {
+            None => Ok(record),
+            Some((name, _)) => Err(SubmissionError::NotSealed(name.clone())),
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! Writing a stream: gives drafts their place in the chain, opens the stream, signs it when due.
+//!
+//! A writer keeps nothing on disk and sends nothing. Whoever has one stores or sends what comes out
+//! before writing on: after a crash the stream is taken up with [`StreamWriter::resume`].
+
+use std::sync::Arc;
+
+use ed25519_dalek::{Signer, SigningKey};
+
+use crate::canonical::write_string;
+use crate::chain::{seal_text, stream_text};
+use crate::draft::Draft;
+use crate::error::RecordError;
+use crate::hash::{PublicKey, RecordHash, SignatureBytes};
+use crate::ids::{ProducerName, Scope, StreamName};
+use crate::kinds::{Continues, Kind, RunSealed, RunStatus, StreamEnd, StreamOpened, StreamSigned};
+use crate::record::Record;
+use crate::sealed::{CommitmentKey, Opening, OpeningError, commit};
+use crate::submission::Submission;
+use crate::time::{Clock, Entropy, Timestamp};
+use crate::{Hash, MAX_INTEGER};
+
+/// A signature is due once so many records wait for one.
+pub const SIGN_AFTER_RECORDS: u64 = 1_000;
+
+/// A signature is due so many microseconds after the first record that waits for one, as soon as
+/// another is written.
+pub const SIGN_AFTER_MICROS: i64 = 1_000_000;
+
+/// Builds the records of one stream, each chained to the one before.
+pub struct StreamWriter {
+    scope: Scope,
+    stream: StreamName,
+    key: SigningKey,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    /// What `stream.opened` will say, until it has been written.
+    opening: Option<StreamOpened>,
+    next_seq: u64,
+    head: Option<Hash>,
+    unsigned: u64,
+    first_unsigned: Timestamp,
+}
+
+/// Why a draft cannot be written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// It would be no record of its kind.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A value that cannot be sealed.
+    #[error("sealed.{field}: {error}")]
+    Sealed {
+        /// The field.
+        field: String,
+        /// Why.
+        error: OpeningError,
+    },
+    /// A field or attachment stands twice in the draft.
+    #[error("{0} is given twice")]
+    Twice(String),
+    /// Kinds that only the writer itself may write.
+    #[error("{0} is written by the stream writer itself, not as a draft")]
+    OwnKind(Kind),
+    /// Nothing comes after the last seq, or after a seal.
+    #[error("the stream {0} has ended; open another")]
+    Ended(StreamName),
+}
+
+impl StreamWriter {
+    /// A new stream. Its `stream.opened` comes out with the first record.
+    pub fn open(
+        scope: Scope,
+        stream: StreamName,
+        producer: ProducerName,
+        key: SigningKey,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let opening = StreamOpened::new(PublicKey::from(&key), producer);
+        Self {
+            scope,
+            stream,
+            key,
+            clock,
+            entropy,
+            opening: Some(opening),
+            next_seq: 0,
+            head: None,
+            unsigned: 0,
+            first_unsigned: Timestamp(0),
+        }
+    }
+
+    /// Goes on with a stream whose last record is `head` at `next_seq - 1`; with `next_seq` 0 the
+    /// result is no stream anybody accepts. Its last records count as unsigned.
+    pub fn resume(
+        scope: Scope,
+        stream: StreamName,
+        key: SigningKey,
+        next_seq: u64,
+        head: Hash,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+    ) -> Self {
+        let first_unsigned = clock.now();
+        Self {
+            scope,
+            stream,
+            key,
+            clock,
+            entropy,
+            opening: None,
+            next_seq,
+            head: Some(head),
+            unsigned: 1,
+            first_unsigned,
+        }
+    }
+
+    /// Says which software builds the stream. Only before the first record.
+    #[must_use]
+    pub fn software(mut self, software: &str) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.software = Some(software.to_owned());
+        }
+        self
+    }
+
+    /// Says which abandoned stream this one goes on from. Only before the first record.
+    #[must_use]
+    pub fn continues(mut self, stream: StreamName, seq: u64, head: Hash) -> Self {
+        if let Some(opening) = &mut self.opening {
+            opening.continues = Some(Continues::new(stream, seq, head.into()));
+        }
+        self
+    }
+
+    /// The scope of the stream.
+    pub fn scope(&self) -> Scope {
+        self.scope
+    }
+
+    /// The name of the stream.
+    pub fn stream(&self) -> StreamName {
+        self.stream
+    }
+
+    /// The public key that the stream is signed with.
+    pub fn public_key(&self) -> PublicKey {
+        PublicKey::from(&self.key)
+    }
+
+    /// The seq of the next record.
+    pub fn next_seq(&self) -> u64 {
+        self.next_seq
+    }
+
+    /// The leaf hash of the last record, `None` before the first.
+    pub fn head(&self) -> Option<Hash> {
+        self.head
+    }
+
+    /// How many records wait for a signature.
+    pub fn unsigned(&self) -> u64 {
+        self.unsigned
+    }
+
+    /// Writes a record, with `stream.opened` before it where it is the first and `stream.signed`
+    /// after it where that is due. If it fails the stream is as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError`]: the draft is not of its kind's shape, too large, cannot be sealed or is of a
+    /// kind that belongs to the writer.
+    pub fn write(&mut self, draft: Draft) -> Result<Vec<Submission>, WriteError> {
+        if matches!(
+            draft.kind,
+            Kind::StreamOpened | Kind::StreamSigned | Kind::RunSealed
+        ) {
+            return Err(WriteError::OwnKind(draft.kind));
+        }
+        let before = (self.next_seq, self.head, self.unsigned, self.first_unsigned);
+        let opening = self.opening.clone();
+        let written = self.write_all(draft);
+        if written.is_err() {
+            (self.next_seq, self.head, self.unsigned, self.first_unsigned) = before;
+            self.opening = opening;
+        }
+        written
+    }
+
+    fn write_all(&mut self, draft: Draft) -> Result<Vec<Submission>, WriteError> {
+        let mut out = Vec::with_capacity(2);
+        if let Some(opening) = self.opening.take() {
+            out.push(self.append(Draft::new(opening))?);
+        }
+        let waited = self.clock.now().0.saturating_sub(self.first_unsigned.0);
+        let late = self.unsigned > 0 && waited >= SIGN_AFTER_MICROS;
+        out.push(self.append(draft)?);
+        if late || self.unsigned >= SIGN_AFTER_RECORDS {
+            out.extend(self.sign());
+        }
+        Ok(out)
+    }
+
+    /// Signs what is unsigned: on flush and on close. `None` where nothing is.
+    pub fn sign(&mut self) -> Option<Submission> {
+        if self.unsigned == 0 {
+            return None;
+        }
+        let prev = self.head?;
+        let text = stream_text(&self.scope, &self.stream, self.next_seq, &prev);
+        let signature = SignatureBytes(self.key.sign(text.as_bytes()).to_bytes());
+        let signed = self.append(Draft::new(StreamSigned::new(signature))).ok()?;
+        self.unsigned = 0;
+        Some(signed)
+    }
+
+    /// Seals the run: `streams` are the ends of all its other streams. Only the run's owner may;
+    /// this stream's own end is put in between. Nothing can be written afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Record`] for more streams than a record holds, [`WriteError::Twice`] for a
+    /// stream given twice, [`WriteError::Ended`] before the first record.
+    pub fn seal(
+        &mut self,
+        status: RunStatus,
+        streams: Vec<StreamEnd>,
+    ) -> Result<Submission, WriteError> {
+        let (Some(prev), Some(last)) = (self.head, self.next_seq.checked_sub(1)) else {
+            return Err(WriteError::Ended(self.stream));
+        };
+        let mut streams = streams;
+        streams.push(StreamEnd::new(self.stream, last, RecordHash::from(prev)));
+        streams.sort_by_key(|end| end.stream);
+        if let Some([twice, _]) = streams.array_windows().find(|[a, b]| a.stream == b.stream) {
+            return Err(WriteError::Twice(format!("the stream {}", twice.stream)));
+        }
+        let text = seal_text(
+            &self.scope,
+            &self.stream,
+            self.next_seq,
+            &prev,
+            status,
+            &streams,
+        );
+        let signature = SignatureBytes(self.key.sign(text.as_bytes()).to_bytes());
+        let sealed = self.append(Draft::new(RunSealed::new(status, streams, signature)))?;
+        self.next_seq = MAX_INTEGER + 1;
+        Ok(sealed)
+    }
+
+    /// Puts the envelope around a draft and checks the result as everybody else will.
+    fn append(&mut self, draft: Draft) -> Result<Submission, WriteError> {
+        if self.next_seq > MAX_INTEGER {
+            return Err(WriteError::Ended(self.stream));
+        }
+        let time = draft.time.unwrap_or_else(|| self.clock.now());
+        let mut openings = self.openings(&draft)?;
+        openings.sort_by(|a, b| a.0.cmp(&b.0));
+        if let Some([(field, _), _]) = openings.array_windows().find(|[a, b]| a.0 == b.0) {
+            return Err(WriteError::Twice(format!("sealed.{field}")));
+        }
+        let record = self.envelope(draft, &openings, time);
+        Record::parse(&record)?;
+        let hash = tlog::leaf_hash(&record);
+        if self.unsigned == 0 {
+            self.first_unsigned = self.clock.now();
+        }
+        self.unsigned += 1;
+        self.next_seq += 1;
+        self.head = Some(hash);
+        Ok(Submission { record, openings })
+    }
+
+    fn openings(&self, draft: &Draft) -> Result<Vec<(String, Opening)>, WriteError> {
+        let open = |(field, seal): &(String, crate::draft::Seal)| match &seal.value {
+            Ok(value) => {
+                let key = CommitmentKey::generate(&*self.entropy);
+                Ok((
+                    field.clone(),
+                    Opening {
+                        key,
+                        subject: seal.subject,
+                        value: value.clone(),
+                    },
+                ))
+            }
+            Err(error) => Err(WriteError::Sealed {
+                field: field.clone(),
+                error: error.clone(),
+            }),
+        };
+        draft.sealed.iter().map(open).collect()
+    }
+
+    /// The members of a record in canonical order.
+    fn envelope(&self, draft: Draft, openings: &[(String, Opening)], time: Timestamp) -> Vec<u8> {
+        let mut out = Vec::with_capacity(512 + draft.body.len());
+        out.push(b'{');
+        if !draft.attachments.is_empty() {
+            let attachments: std::collections::BTreeMap<_, _> =
+                draft.attachments.into_iter().collect();
+            out.extend_from_slice(b"\"attachments\":");
+            out.extend(crate::canonical::to_vec(&attachments).unwrap_or_default());
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"body\":");
+        out.extend_from_slice(&draft.body);
+        let mut text = |name: &str, value: &dyn std::fmt::Display| {
+            out.extend_from_slice(format!(",\"{name}\":\"{value}\"").as_bytes());
+        };
+        text("kind", &draft.kind);
+        if let Some(prev) = &self.head {
+            text("prev", prev);
+        }
+        text("run", &self.scope);
+        for (at, (field, opening)) in openings.iter().enumerate() {
+            out.extend_from_slice(if at == 0 { b",\"sealed\":{" } else { b"," });
+            write_string(&mut out, field);
+            let commitment = commit(&opening.key, field, &opening.value);
+            out.extend_from_slice(format!(":\"{commitment}\"").as_bytes());
+        }
+        if !openings.is_empty() {
+            out.push(b'}');
+        }
+        let (seq, stream, version) = (self.next_seq, &self.stream, draft.kind.version());
+        let end =
+            format!(",\"seq\":{seq},\"stream\":\"{stream}\",\"time\":\"{time}\",\"v\":{version}}}");
+        out.extend_from_slice(end.as_bytes());
+        out
+    }
+}
+
+impl std::fmt::Debug for StreamWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamWriter")
+            .field("scope", &self.scope)
+            .field("stream", &self.stream)
+            .field("next_seq", &self.next_seq)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
