@@ -1,0 +1,126 @@
+//! SHA-256 of messages whose whole length is known, straight over the compression function.
+//!
+//! A tree hashes millions of short messages. `sha2::Sha256` buffers, copies and wipes for each of
+//! them, which costs a fifth of the time at 65 bytes; here the message is laid out in its padded
+//! blocks at once. This is no streaming hasher: for a file, use `sha2`.
+
+use sha2::block_api::compress256;
+
+type State = [u32; 8];
+
+/// FIPS 180-4, section 5.3.3.
+const INITIAL: State = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+
+/// SHA-256 of `data` (FIPS 180-4).
+pub fn sha256(data: &[u8]) -> [u8; 32] {
+    let mut state = INITIAL;
+    let (blocks, rest) = data.as_chunks::<64>();
+    if !blocks.is_empty() {
+        compress256(&mut state, blocks);
+    }
+    let mut tail = [0; 128];
+    tail[..rest.len()].copy_from_slice(rest);
+    finish(state, &mut tail, rest.len(), data.len())
+}
+
+/// SHA-256 of the byte `prefix` followed by `data`.
+pub(crate) fn prefixed(prefix: u8, data: &[u8]) -> [u8; 32] {
+    let mut state = INITIAL;
+    let mut tail = [0; 128];
+    let Some((head, rest)) = data.split_at_checked(63) else {
+        tail[0] = prefix;
+        tail[1..=data.len()].copy_from_slice(data);
+        return finish(state, &mut tail, data.len() + 1, data.len() + 1);
+    };
+    let mut first = [0; 64];
+    first[0] = prefix;
+    first[1..].copy_from_slice(head);
+    compress256(&mut state, &[first]);
+
+    let (blocks, rest) = rest.as_chunks::<64>();
+    if !blocks.is_empty() {
+        compress256(&mut state, blocks);
+    }
+    tail[..rest.len()].copy_from_slice(rest);
+    finish(state, &mut tail, rest.len(), data.len() + 1)
+}
+
+/// SHA-256 of the byte `prefix` followed by two digests: 65 bytes, always two blocks.
+pub(crate) fn prefixed_pair(prefix: u8, left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
+    let mut state = INITIAL;
+    let mut blocks = [[0; 64]; 2];
+    blocks[0][0] = prefix;
+    blocks[0][1..33].copy_from_slice(left);
+    blocks[0][33..].copy_from_slice(&right[..31]);
+    blocks[1][0] = right[31];
+    blocks[1][1] = 0x80;
+    blocks[1][62..].copy_from_slice(&(65u16 * 8).to_be_bytes());
+    compress256(&mut state, &blocks);
+    to_bytes(&state)
+}
+
+/// Pads and compresses the last `used` (< 64) bytes of a message of `total` bytes.
+fn finish(mut state: State, tail: &mut [u8; 128], used: usize, total: usize) -> [u8; 32] {
+    tail[used] = 0x80;
+    let blocks = if used < 56 { 1 } else { 2 };
+    let end = blocks * 64;
+    tail[end - 8..end].copy_from_slice(&(total as u64 * 8).to_be_bytes());
+    compress256(&mut state, &tail.as_chunks::<64>().0[..blocks]);
+    to_bytes(&state)
+}
+
+fn to_bytes(state: &State) -> [u8; 32] {
+    let mut out = [0; 32];
+    for (bytes, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *bytes = word.to_be_bytes();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest, Sha256};
+
+    #[test]
+    fn agrees_with_the_streaming_hasher_at_every_length() {
+        let data: Vec<u8> = (0..700u32).map(|i| (i * 7 % 251) as u8).collect();
+        for n in 0..data.len() {
+            let message = &data[..n];
+            assert_eq!(
+                sha256(message),
+                <[u8; 32]>::from(Sha256::digest(message)),
+                "{n} bytes"
+            );
+            let expected = Sha256::new()
+                .chain_update([7])
+                .chain_update(message)
+                .finalize();
+            assert_eq!(
+                prefixed(7, message),
+                <[u8; 32]>::from(expected),
+                "7 and {n} bytes"
+            );
+        }
+    }
+
+    #[test]
+    fn hashes_a_pair_as_one_message() {
+        let (left, right) = (sha256(b"left"), sha256(b"right"));
+        let expected = Sha256::new()
+            .chain_update([1])
+            .chain_update(left)
+            .chain_update(right)
+            .finalize();
+        assert_eq!(prefixed_pair(1, &left, &right), <[u8; 32]>::from(expected));
+    }
+}
