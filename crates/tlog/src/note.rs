@@ -240,12 +240,12 @@ impl SignedNote {
             .iter()
             .filter(|signature| signature.is_by(key))
         {
-            let timestamp = key
-                .verify(&self.text, &signature.signature)
-                .ok_or_else(|| NoteError::BadSignature {
+            let timestamp = key.verify(&self.text, &signature.signature).map_err(|_| {
+                NoteError::BadSignature {
                     name: key.name().to_owned(),
                     id: key.id(),
-                })?;
+                }
+            })?;
             verified.get_or_insert_with(|| VerifiedSignature {
                 key: key.clone(),
                 timestamp,

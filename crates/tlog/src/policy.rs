@@ -268,7 +268,7 @@ impl Policy {
         self.definitions
             .iter()
             .filter_map(|definition| match definition {
-                Definition::Witness(witness) => Some(witness),
+                Definition::Witness(witness) => Some(&**witness),
                 Definition::Group { .. } => None,
             })
     }
