@@ -1,1 +1,21 @@
-//! The HTTP client of a ledger.
+//! The HTTP client of a ledger, and the [`Recorder`] that turns drafts into signed, batched
+//! records for any [`Sink`]: a server through [`Client`], or a ledger in the same process.
+//!
+//! Synchronous, one request at a time. Not a spool: what was not acknowledged when the process
+//! dies is lost with it, and what the server holds can be resumed from its stream head.
+
+mod client;
+mod error;
+mod recorder;
+mod retry;
+mod transport;
+mod types;
+
+pub use client::Client;
+pub use error::{ClientError, Problem};
+pub use recorder::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Recorder};
+pub use retry::RetryPolicy;
+pub use types::{
+    Appended, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage, RecordQuery,
+    RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,
+};

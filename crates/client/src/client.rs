@@ -1,0 +1,351 @@
+//! One method for each thing a server does.
+
+use std::io::{self, Write};
+
+use record::{RunId, Scope, StreamName, Submission};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use ureq::http::Method;
+
+use crate::error::ClientError;
+use crate::retry::RetryPolicy;
+use crate::transport::{Payload, Transport};
+use crate::types::{
+    Appended, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage, RecordQuery,
+    RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,
+};
+
+/// A ledger's server. Clones share its connections, which are kept open between calls.
+#[derive(Clone, Debug)]
+pub struct Client {
+    transport: Transport,
+}
+
+impl Client {
+    /// A client of the server at `url` (`http://host:port`, perhaps with a path). Nothing is sent
+    /// yet. Without a token only what is public answers.
+    ///
+    /// # Errors
+    /// [`ClientError::Url`].
+    pub fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        Ok(Self {
+            transport: Transport::new(url, token)?,
+        })
+    }
+
+    /// The same client with another patience.
+    #[must_use]
+    pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
+        self.transport.set_retry(retry);
+        self
+    }
+
+    /// The server's address, without a slash at its end.
+    pub fn url(&self) -> &str {
+        self.transport.base()
+    }
+
+    /// Starts a run on the server's own stream.
+    ///
+    /// # Errors
+    /// As every call. After [`ClientError::Unavailable`] the run may have been started.
+    pub fn create_run(&self, run: &NewRun) -> Result<RunSummary, ClientError> {
+        self.post("/v1/runs", run, false)
+    }
+
+    /// One page of runs, oldest first, after the run `after`.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn runs(&self, after: Option<&str>, limit: usize) -> Result<RunPage, ClientError> {
+        let mut path = format!("/v1/runs?limit={limit}");
+        if let Some(after) = after {
+            path.push_str("&after=");
+            path.push_str(&encode(after));
+        }
+        self.get(&path)
+    }
+
+    /// A run by its id, or by its name where only one has it.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn run(&self, run: &str) -> Result<RunSummary, ClientError> {
+        self.get(&format!("/v1/runs/{}", encode(run)))
+    }
+
+    /// How far each stream of a run is.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn streams(&self, run: &str) -> Result<Vec<StreamSummary>, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Streams {
+            streams: Vec<StreamSummary>,
+        }
+        let page: Streams = self.get(&format!("/v1/runs/{}/streams", encode(run)))?;
+        Ok(page.streams)
+    }
+
+    /// How far one stream is; `None` where it has not been opened.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn stream_head(
+        &self,
+        run: RunId,
+        stream: &StreamName,
+    ) -> Result<Option<StreamSummary>, ClientError> {
+        match self.streams(run.as_str()) {
+            Ok(streams) => Ok(streams.into_iter().find(|found| found.stream == *stream)),
+            Err(ClientError::Refused(problem)) if problem.status == 404 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Seals a run that the server owns; `status` is `completed`, `failed` or `aborted`.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn seal_run(&self, run: &str, status: &str) -> Result<Receipt, ClientError> {
+        let path = format!("/v1/runs/{}/seal", encode(run));
+        self.post(&path, &json!({"status": status}), false)
+    }
+
+    /// Appends records. Sent again on its own where the connection breaks or the server is busy:
+    /// (run, stream, seq) makes that harmless.
+    ///
+    /// # Errors
+    /// As every call; all of the records are recorded, or none.
+    pub fn append(&self, submissions: &[Submission], wait: Wait) -> Result<Appended, ClientError> {
+        let mut lines = Vec::new();
+        for submission in submissions {
+            lines.extend_from_slice(&submission.to_line());
+            lines.push(b'\n');
+        }
+        self.append_lines(&lines, wait)
+    }
+
+    /// Appends records that are in the form of submission lines already (NDJSON).
+    ///
+    /// # Errors
+    /// As every call; all of the records are recorded, or none.
+    pub fn append_lines(&self, lines: &[u8], wait: Wait) -> Result<Appended, ClientError> {
+        let path = match wait {
+            Wait::Durable => "/v1/records",
+            Wait::Published => "/v1/records?wait=published",
+        };
+        let payload = Payload {
+            media_type: "application/x-ndjson",
+            bytes: lines,
+        };
+        self.transport
+            .json(&Method::POST, path, Some(payload), true)
+    }
+
+    /// One page of records, by index.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn records(&self, query: &RecordQuery) -> Result<RecordPage, ClientError> {
+        let mut pairs = Vec::new();
+        if let Some(run) = &query.run {
+            pairs.push(format!("run={}", encode(run)));
+        }
+        if let Some(kind) = &query.kind {
+            pairs.push(format!("kind={}", encode(kind)));
+        }
+        if let Some(after) = query.after {
+            pairs.push(format!("after={after}"));
+        }
+        if let Some(limit) = query.limit {
+            pairs.push(format!("limit={limit}"));
+        }
+        self.get(&format!("/v1/records?{}", pairs.join("&")))
+    }
+
+    /// The record at `index`.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn record(&self, index: u64) -> Result<LoggedRecord, ClientError> {
+        self.get(&format!("/v1/records/{index}"))
+    }
+
+    /// A C2SP tlog-proof of the record at `index`.
+    ///
+    /// # Errors
+    /// As every call; 404 with the code `not-published` until a checkpoint covers it.
+    pub fn proof(&self, index: u64) -> Result<String, ClientError> {
+        self.transport.text(&format!("/v1/records/{index}/proof"))
+    }
+
+    /// Downloads a run's bundle, with the openings of its sealed values where `openings` (admin
+    /// only). Returns the bytes written; what was written before an error is not a bundle.
+    ///
+    /// # Errors
+    /// As every call, and [`ClientError::Download`].
+    pub fn bundle(
+        &self,
+        run: &str,
+        openings: bool,
+        out: &mut impl Write,
+    ) -> Result<u64, ClientError> {
+        let path = format!("/v1/runs/{}/bundle?openings={openings}", encode(run));
+        let response = self.transport.send(&Method::GET, &path, None, true)?;
+        let mut body = response.into_body().into_reader();
+        let mut buffer = vec![0; 64 << 10];
+        let mut written = 0;
+        loop {
+            let read = match io::Read::read(&mut body, &mut buffer) {
+                Ok(0) => return Ok(written),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return Err(ClientError::Unavailable {
+                        what: format!("{}{path}", self.url()),
+                        why: format!("the bundle broke off after {written} bytes: {error}"),
+                    });
+                }
+            };
+            out.write_all(&buffer[..read])
+                .map_err(ClientError::Download)?;
+            written += read as u64;
+        }
+    }
+
+    /// A run's model card, from the records as they stand.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn card(&self, run: &str, format: CardFormat) -> Result<String, ClientError> {
+        self.transport.text(&format!(
+            "/v1/runs/{}/card?format={}",
+            encode(run),
+            format.name()
+        ))
+    }
+
+    /// Issues a run's model card: its digests are recorded (`document.issued`), and its files are
+    /// in the answer.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn issue_card(&self, run: &str) -> Result<Value, ClientError> {
+        self.post(&format!("/v1/runs/{}/card", encode(run)), &json!({}), false)
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn create_token(&self, name: &str, role: &str) -> Result<NewToken, ClientError> {
+        self.post("/v1/tokens", &json!({"name": name, "role": role}), false)
+    }
+
+    /// All tokens, without their secrets.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn tokens(&self) -> Result<Vec<TokenSummary>, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Tokens {
+            tokens: Vec<TokenSummary>,
+        }
+        let page: Tokens = self.get("/v1/tokens")?;
+        Ok(page.tokens)
+    }
+
+    /// Revokes a token, at once and for good.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn revoke_token(&self, id: &str) -> Result<(), ClientError> {
+        let path = format!("/v1/tokens/{}", encode(id));
+        self.transport
+            .bytes(&Method::DELETE, &path, None, true)
+            .map(drop)
+    }
+
+    /// The latest published checkpoint: a signed note (C2SP tlog-checkpoint).
+    ///
+    /// # Errors
+    /// As every call; 404 before the first record is published.
+    pub fn checkpoint(&self) -> Result<String, ClientError> {
+        self.transport.text("/log/checkpoint")
+    }
+
+    /// The server's own account of itself.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn health(&self) -> Result<Value, ClientError> {
+        self.get("/health")
+    }
+
+    fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.transport.json(&Method::GET, path, None, true)
+    }
+
+    fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl serde::Serialize,
+        again: bool,
+    ) -> Result<T, ClientError> {
+        let bytes = serde_json::to_vec(body)
+            .map_err(|error| self.transport.unexpected(path, error.to_string()))?;
+        let payload = Payload {
+            media_type: "application/json",
+            bytes: &bytes,
+        };
+        self.transport
+            .json(&Method::POST, path, Some(payload), again)
+    }
+}
+
+impl Sink for Client {
+    fn append(&mut self, submissions: Vec<Submission>) -> Result<Vec<Receipt>, ClientError> {
+        Client::append(self, &submissions, Wait::Durable).map(|appended| appended.records)
+    }
+}
+
+/// Percent-encodes all that is not unreserved (RFC 3986 §2.3): a name in a path stays one segment.
+fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_stays_one_segment() {
+        assert_eq!(encode("safety v2/é?"), "safety%20v2%2F%C3%A9%3F");
+        assert_eq!(encode("01J-._~"), "01J-._~");
+    }
+
+    #[test]
+    fn only_http_addresses_are_taken() {
+        for good in ["http://localhost:8000", "https://audit.example/ledger/"] {
+            assert!(Client::new(good, None).is_ok(), "{good}");
+        }
+        for bad in ["localhost:8000", "ftp://x", "/data", "", "http://"] {
+            assert!(
+                matches!(Client::new(bad, None), Err(ClientError::Url { .. })),
+                "{bad}"
+            );
+        }
+        let client = Client::new("http://h/", Some("rat_secret")).unwrap();
+        assert_eq!(client.url(), "http://h");
+        assert!(!format!("{client:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,256 @@
+//! One request and its retries. Knows HTTP, and nothing of records.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
+use ureq::http::{Method, Request, Response, StatusCode};
+use ureq::{Agent, Body};
+
+use crate::error::{ClientError, Problem};
+use crate::retry::RetryPolicy;
+
+/// The most bytes of an answer that is held in memory. The largest is 1,000 records of 64 KiB.
+const MAX_ANSWER_BYTES: u64 = 128 << 20;
+
+/// What a request carries.
+#[derive(Clone, Copy)]
+pub(crate) struct Payload<'a> {
+    pub(crate) media_type: &'static str,
+    pub(crate) bytes: &'a [u8],
+}
+
+#[derive(Clone)]
+pub(crate) struct Transport {
+    agent: Agent,
+    base: String,
+    token: Option<String>,
+    retry: RetryPolicy,
+}
+
+impl Transport {
+    pub(crate) fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        let base = url.trim_end_matches('/');
+        let uri: ureq::http::Uri = base.parse().map_err(|_| ClientError::Url {
+            url: url.to_owned(),
+        })?;
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+            return Err(ClientError::Url {
+                url: url.to_owned(),
+            });
+        }
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            // A redirect would carry records, or a token, to where nobody meant them to go.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .user_agent(concat!("rlhf-audit/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_send_body(Some(Duration::from_secs(60)))
+            .timeout_recv_response(Some(Duration::from_secs(30)))
+            .build()
+            .new_agent();
+        Ok(Self {
+            agent,
+            base: base.to_owned(),
+            token: token.map(str::to_owned),
+            retry: RetryPolicy::default(),
+        })
+    }
+
+    pub(crate) fn set_retry(&mut self, retry: RetryPolicy) {
+        self.retry = retry;
+    }
+
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Sends until there is an answer, and gives back a success (2xx) or what the server refused.
+    /// `again`: doing it twice is doing it once, so it may be sent again without an answer.
+    pub(crate) fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        payload: Option<Payload<'_>>,
+        again: bool,
+    ) -> Result<Response<Body>, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let began = Instant::now();
+        let mut attempt = 0;
+        loop {
+            let (why, asked) = match self.once(method, &url, payload) {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(response) if is_temporary(response.status()) => {
+                    let asked = retry_after(&response);
+                    (refusal(response, &url)?.to_string(), asked)
+                }
+                Ok(response) => return Err(ClientError::Refused(refusal(response, &url)?)),
+                Err(ureq::Error::BadUri(_) | ureq::Error::Http(_)) => {
+                    return Err(ClientError::Url { url });
+                }
+                Err(error) if again || never_arrived(&error) => (error.to_string(), None),
+                Err(error) => {
+                    return Err(ClientError::Unavailable {
+                        what: url,
+                        why: error.to_string(),
+                    });
+                }
+            };
+            match self.retry.rest(attempt, began.elapsed(), asked) {
+                Some(rest) => std::thread::sleep(rest),
+                None => return Err(ClientError::Unavailable { what: url, why }),
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Sends, and reads the answer as JSON.
+    pub(crate) fn json<T: DeserializeOwned>(
+        &self,
+        method: &Method,
+        path: &str,
+        payload: Option<Payload<'_>>,
+        again: bool,
+    ) -> Result<T, ClientError> {
+        let bytes = self.bytes(method, path, payload, again)?;
+        serde_json::from_slice(&bytes).map_err(|error| self.unexpected(path, error.to_string()))
+    }
+
+    /// Sends, and reads the answer whole. An answer that breaks off is asked for again.
+    pub(crate) fn bytes(
+        &self,
+        method: &Method,
+        path: &str,
+        payload: Option<Payload<'_>>,
+        again: bool,
+    ) -> Result<Vec<u8>, ClientError> {
+        let began = Instant::now();
+        let mut attempt = 0;
+        loop {
+            let mut response = self.send(method, path, payload, again)?;
+            let error = match read(&mut response) {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => error,
+            };
+            let rest = self
+                .retry
+                .rest(attempt, began.elapsed(), None)
+                .filter(|_| again);
+            match rest {
+                Some(rest) => std::thread::sleep(rest),
+                None => {
+                    return Err(ClientError::Unavailable {
+                        what: format!("{}{path}", self.base),
+                        why: format!("its answer broke off: {error}"),
+                    });
+                }
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Sends, and reads the answer as text.
+    pub(crate) fn text(&self, path: &str) -> Result<String, ClientError> {
+        let bytes = self.bytes(&Method::GET, path, None, true)?;
+        String::from_utf8(bytes)
+            .map_err(|_| self.unexpected(path, "the answer is not UTF-8".into()))
+    }
+
+    pub(crate) fn unexpected(&self, path: &str, why: String) -> ClientError {
+        ClientError::Unexpected {
+            what: format!("{}{path}", self.base),
+            why,
+        }
+    }
+
+    fn once(
+        &self,
+        method: &Method,
+        url: &str,
+        payload: Option<Payload<'_>>,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(url)
+            .header(ACCEPT, "*/*");
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        }
+        match payload {
+            Some(Payload { media_type, bytes }) => self
+                .agent
+                .run(request.header(CONTENT_TYPE, media_type).body(bytes)?),
+            None => self.agent.run(request.body(())?),
+        }
+    }
+}
+
+impl fmt::Debug for Transport {
+    /// Without the token: what is printed ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("base", &self.base)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read(response: &mut Response<Body>) -> Result<Vec<u8>, ureq::Error> {
+    response
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_vec()
+}
+
+/// The statuses that ask to come again: too many requests, and those of a server or proxy that is
+/// not up, yet or any more.
+fn is_temporary(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 429 | 502 | 503 | 504)
+}
+
+/// Whether the request surely never reached the server.
+fn never_arrived(error: &ureq::Error) -> bool {
+    match error {
+        ureq::Error::HostNotFound | ureq::Error::ConnectionFailed => true,
+        ureq::Error::Timeout(timeout) => {
+            matches!(timeout, ureq::Timeout::Resolve | ureq::Timeout::Connect)
+        }
+        ureq::Error::Io(error) => error.kind() == std::io::ErrorKind::ConnectionRefused,
+        _ => false,
+    }
+}
+
+/// RFC 9110 §10.2.3, in seconds; a date is not honoured, since the clocks may differ.
+fn retry_after(response: &Response<Body>) -> Option<Duration> {
+    let seconds = response
+        .headers()
+        .get(RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+fn refusal(mut response: Response<Body>, url: &str) -> Result<Problem, ClientError> {
+    let status = response.status();
+    let bytes = read(&mut response).unwrap_or_default();
+    match serde_json::from_slice::<Problem>(&bytes) {
+        Ok(problem) if !problem.code.is_empty() => Ok(Problem {
+            status: status.as_u16(),
+            ..problem
+        }),
+        _ if is_temporary(status) => Ok(Problem {
+            status: status.as_u16(),
+            code: "unavailable".to_owned(),
+            detail: status.to_string(),
+            line: None,
+        }),
+        _ => Err(ClientError::Unexpected {
+            what: url.to_owned(),
+            why: format!("status {status} without a problem document"),
+        }),
+    }
+}

@@ -1,0 +1,209 @@
+//! What goes over the wire, as types. The names are those of the server's OpenAPI document.
+
+use std::collections::BTreeMap;
+
+use record::{ProducerName, PublicKey, RecordHash, RunId, StreamName, Submission, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::error::ClientError;
+
+/// Where records go. All of a request are recorded, or none; the same bytes again are no error
+/// and get their first index.
+pub trait Sink {
+    /// Appends, in order, and returns once every record is durable.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the line at fault, [`ClientError::Unavailable`] where it
+    /// could not be learned whether the records were recorded.
+    fn append(&mut self, submissions: Vec<Submission>) -> Result<Vec<Receipt>, ClientError>;
+}
+
+/// What an append waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// The records are on the server's disk.
+    #[default]
+    Durable,
+    /// And a published checkpoint covers them: the answer has their proofs.
+    Published,
+}
+
+/// Where one record went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The record's index in the log, from 0.
+    pub index: u64,
+    /// The record's name.
+    pub leaf_hash: RecordHash,
+    /// The very same bytes were in the log before; `index` is where they first went.
+    #[serde(default)]
+    pub duplicate: bool,
+    /// A C2SP tlog-proof, where it was waited for and came in time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<String>,
+}
+
+/// The answer to an append.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Appended {
+    /// One for each record, in the order sent.
+    pub records: Vec<Receipt>,
+    /// Whether a published checkpoint covers all of them; absent where nobody waited for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<bool>,
+}
+
+/// A run to be started by the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewRun {
+    /// What people call it.
+    pub name: String,
+    /// The experiment it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
+    /// The model that is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Settings: name to text, number or boolean.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, serde_json::Value>,
+    /// The key that may seal the run; without it the server owns the run and seals it on request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<PublicKey>,
+}
+
+/// A run in a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunSummary {
+    /// Its id.
+    pub run: RunId,
+    /// What people call it.
+    pub name: String,
+    /// The experiment it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
+    /// `open`, or how it was sealed: `completed`, `failed`, `aborted`.
+    pub status: String,
+    /// When it started, by its producer's clock.
+    pub started: Timestamp,
+    /// Its records so far.
+    pub records: u64,
+    /// The key that may seal it.
+    pub owner: PublicKey,
+}
+
+/// One page of runs, oldest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunPage {
+    /// The runs.
+    pub runs: Vec<RunSummary>,
+    /// Ask for more with this as `after`; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// How far one stream of a run is: what its producer has to know to go on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamSummary {
+    /// Its name.
+    pub stream: StreamName,
+    /// The `seq` its next record has.
+    pub next_seq: u64,
+    /// The leaf hash of its last record: `prev` of the next.
+    pub head: RecordHash,
+    /// Who opened it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub producer: Option<ProducerName>,
+    /// The key that signs it.
+    pub key: PublicKey,
+}
+
+/// One record of the log, with its place.
+#[derive(Clone, Debug, Deserialize)]
+pub struct LoggedRecord {
+    /// Its index.
+    pub index: u64,
+    /// Its name.
+    pub leaf_hash: RecordHash,
+    /// Its canonical bytes, verbatim: the leaf hash is computed over exactly these.
+    pub record: Box<RawValue>,
+}
+
+/// Which records to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordQuery {
+    /// Only of this run (an id, or `ledger`).
+    pub run: Option<String>,
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only with an index greater than this.
+    pub after: Option<u64>,
+    /// At most this many, up to 1,000.
+    pub limit: Option<usize>,
+}
+
+/// One page of records, by index.
+#[derive(Clone, Debug, Deserialize)]
+pub struct RecordPage {
+    /// The records.
+    pub records: Vec<LoggedRecord>,
+    /// Ask for more with this as `after`; `None` at the end.
+    pub next: Option<u64>,
+}
+
+/// How a model card is to look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CardFormat {
+    /// Markdown with Hugging Face metadata.
+    #[default]
+    Markdown,
+    /// One self-contained page.
+    Html,
+    /// For programs.
+    Json,
+}
+
+impl CardFormat {
+    /// Its name in `?format=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Markdown => "markdown",
+            Self::Html => "html",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// A token as it is listed: never its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenSummary {
+    /// Names the token; not secret.
+    pub id: String,
+    /// What it is for.
+    pub name: String,
+    /// `admin`, `producer` or `reader`.
+    pub role: String,
+    /// When it was made.
+    pub created: Timestamp,
+    /// When it was revoked, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<Timestamp>,
+}
+
+/// A fresh token. The secret is shown this once.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct NewToken {
+    /// Names the token; not secret.
+    pub id: String,
+    /// The token itself: `rat_…`.
+    pub token: String,
+}
+
+impl std::fmt::Debug for NewToken {
+    /// Without the secret: what is printed ends up in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewToken")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
