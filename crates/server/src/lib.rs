@@ -1,1 +1,35 @@
-//! The HTTP API of a ledger.
+//! The HTTP API of a ledger: authentication, limits, problem documents, metrics, documentation.
+//!
+//! Not the ledger itself, and not a place where anything is decided about records: handlers read a
+//! request, ask [`ledger`], and put its answer into words.
+
+mod api;
+mod auth;
+mod body;
+mod catalogue;
+mod docs;
+mod error;
+mod extract;
+mod lines;
+mod metrics;
+mod observe;
+mod openapi;
+mod options;
+mod problem;
+mod refusals;
+mod router;
+mod routes;
+mod serve;
+mod state;
+mod stream;
+
+pub use auth::Access;
+pub use body::MAX_BODY_BYTES;
+pub use error::ServerError;
+pub use lines::TOO_MANY_RECORDS;
+pub use openapi::openapi_json;
+pub use options::Options;
+pub use problem::Problem;
+pub use router::{ROUTES, RouteRule, router};
+pub use serve::serve;
+pub use state::State;

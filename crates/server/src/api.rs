@@ -1,0 +1,337 @@
+//! What goes over the wire, as types with their schemas. The client has its own; a test holds the
+//! two against each other by using both.
+
+use std::collections::BTreeMap;
+
+use record::RecordHash;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+/// The most records, or runs, one page holds.
+pub(crate) const MAX_PAGE: usize = 1_000;
+/// How many where nobody says.
+pub(crate) const DEFAULT_PAGE: usize = 100;
+
+/// Where one record went.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Receipt {
+    /// The record's index in the log, from 0.
+    pub(crate) index: u64,
+    /// The record's name: SHA-256 of 0x00 and its bytes, in base64.
+    pub(crate) leaf_hash: String,
+    /// The very same bytes were in the log before; `index` is where they first went.
+    pub(crate) duplicate: bool,
+    /// A C2SP tlog-proof, with `wait=published`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) proof: Option<String>,
+}
+
+impl Receipt {
+    pub(crate) fn new(receipt: &ledger::Receipt) -> Self {
+        Self {
+            index: receipt.index,
+            leaf_hash: RecordHash::from(receipt.leaf_hash).to_string(),
+            duplicate: receipt.duplicate,
+            proof: None,
+        }
+    }
+}
+
+/// The answer to an append: all of the request's records are durable.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Appended {
+    /// One for each record, in the order sent.
+    pub(crate) records: Vec<Receipt>,
+    /// With `wait=published`: whether a published checkpoint covers all of them. `false` where
+    /// that took too long; the records are durable all the same, and `/v1/records/{index}/proof`
+    /// has their proofs later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) published: Option<bool>,
+}
+
+/// What an append waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Wait {
+    /// Until the records are on disk.
+    Durable,
+    /// And a published checkpoint covers them.
+    Published,
+}
+
+/// How to append.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct AppendParams {
+    /// What to wait for: `durable` (the default), or `published`, which answers with proofs after
+    /// at most ten seconds and takes at most 1,000 records.
+    pub(crate) wait: Option<Wait>,
+}
+
+/// One record of the log, with its place.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LoggedRecord {
+    /// Its index.
+    pub(crate) index: u64,
+    /// Its name: SHA-256 of 0x00 and its bytes, in base64.
+    pub(crate) leaf_hash: String,
+    /// Its canonical bytes, verbatim.
+    #[schema(value_type = Object)]
+    pub(crate) record: Box<RawValue>,
+}
+
+/// One page of records, by index.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RecordPage {
+    /// The records.
+    pub(crate) records: Vec<LoggedRecord>,
+    /// Ask for more with this as `after`; null at the end.
+    pub(crate) next: Option<u64>,
+}
+
+/// Which records to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RecordParams {
+    /// Only of this run: its id, or `ledger` for records that belong to no run.
+    pub(crate) run: Option<String>,
+    /// Only of this kind, such as `annotation.preference`.
+    pub(crate) kind: Option<String>,
+    /// Only with an index greater than this: the `next` of the page before.
+    pub(crate) after: Option<u64>,
+    /// At most this many, 1 to 1,000; 100 where nothing is said.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(crate) limit: Option<usize>,
+}
+
+/// A run to be started on the server's own stream.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewRun {
+    /// What people call it, up to 128 bytes.
+    #[schema(example = "safety alignment v2")]
+    pub(crate) name: String,
+    /// The experiment it belongs to.
+    pub(crate) experiment: Option<String>,
+    /// The model that is trained.
+    pub(crate) model: Option<String>,
+    /// Settings: name to text, number or boolean.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) config: Option<BTreeMap<String, serde_json::Value>>,
+    /// The Ed25519 public key, in base64, that may seal the run. Without it the server owns the
+    /// run and seals it on request.
+    pub(crate) owner: Option<String>,
+}
+
+/// A run.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Run {
+    /// Its id, a ULID.
+    #[schema(example = "01K9ZX3V5B6C7D8E9F0G1H2J3K")]
+    pub(crate) run: String,
+    /// What people call it.
+    pub(crate) name: String,
+    /// The experiment it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) experiment: Option<String>,
+    /// `open`, or how it was sealed: `completed`, `failed`, `aborted`.
+    pub(crate) status: String,
+    /// When it started, by its producer's clock.
+    pub(crate) started: String,
+    /// Its records so far.
+    pub(crate) records: u64,
+    /// The key that may seal it, in base64.
+    pub(crate) owner: String,
+}
+
+/// One page of runs, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RunPage {
+    /// The runs.
+    pub(crate) runs: Vec<Run>,
+    /// Ask for more with this as `after`; null at the end.
+    pub(crate) next: Option<String>,
+}
+
+/// Which runs to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct RunParams {
+    /// Only runs after this one: the `next` of the page before.
+    pub(crate) after: Option<String>,
+    /// At most this many, 1 to 1,000; 100 where nothing is said.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(crate) limit: Option<usize>,
+}
+
+/// How far one stream is: what its producer has to know to go on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Stream {
+    /// Its name.
+    pub(crate) stream: String,
+    /// The `seq` its next record has.
+    pub(crate) next_seq: u64,
+    /// The leaf hash of its last record, in base64: `prev` of the next.
+    pub(crate) head: String,
+    /// The key that signs it, in base64.
+    pub(crate) key: String,
+}
+
+/// The streams of a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Streams {
+    /// By name.
+    pub(crate) streams: Vec<Stream>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SealStatus {
+    /// It did what it was to do.
+    Completed,
+    /// It broke.
+    Failed,
+    /// Somebody stopped it.
+    Aborted,
+}
+
+/// A run to be sealed by the server, its owner.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Seal {
+    /// How it ended.
+    pub(crate) status: SealStatus,
+}
+
+/// What a bundle holds.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct BundleParams {
+    /// With the keys and values of the run's sealed values, in the clear: for admins only.
+    pub(crate) openings: Option<bool>,
+}
+
+/// How a model card is to look.
+#[derive(Debug, Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CardFormat {
+    /// Markdown with Hugging Face metadata.
+    #[default]
+    Markdown,
+    /// One self-contained page with plots.
+    Html,
+    /// Every number with its evidence, for programs.
+    Json,
+}
+
+/// How a model card is to look.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct CardParams {
+    /// `markdown` (the default), `html` or `json`.
+    pub(crate) format: Option<CardFormat>,
+}
+
+/// A model card whose digests are in the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct IssuedCard {
+    /// Where `document.issued` went.
+    pub(crate) receipt: Receipt,
+    /// The card in Markdown, exactly as recorded.
+    pub(crate) markdown: String,
+    /// The card as one page, exactly as recorded.
+    pub(crate) html: String,
+    /// The card for programs, exactly as recorded.
+    pub(crate) json: String,
+}
+
+/// A token as it is listed: never its secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Token {
+    /// Names the token; not secret.
+    pub(crate) id: String,
+    /// What it is for.
+    pub(crate) name: String,
+    /// `admin`, `producer` or `reader`.
+    pub(crate) role: String,
+    /// When it was made.
+    pub(crate) created: String,
+    /// When it was revoked, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revoked: Option<String>,
+}
+
+/// All tokens.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Tokens {
+    /// Oldest first.
+    pub(crate) tokens: Vec<Token>,
+}
+
+/// A token to be made.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewToken {
+    /// What it is for, up to 128 bytes.
+    #[schema(example = "trainer on gpu-7")]
+    pub(crate) name: String,
+    /// `admin`, `producer` or `reader`.
+    #[schema(example = "producer")]
+    pub(crate) role: String,
+}
+
+/// A fresh token. The secret is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FreshToken {
+    /// Names the token; not secret.
+    pub(crate) id: String,
+    /// The token itself: `rat_` and 43 characters.
+    pub(crate) token: String,
+}
+
+/// The server's account of itself.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// `ok`, or `degraded` where a part below is not.
+    pub(crate) status: &'static str,
+    /// This software.
+    pub(crate) version: &'static str,
+    /// The log's name (C2SP tlog-checkpoint's origin).
+    pub(crate) origin: String,
+    /// Records that have an index.
+    pub(crate) log_size: u64,
+    /// Records the latest checkpoint covers.
+    pub(crate) published_size: u64,
+    /// Seconds since that checkpoint was made; null before the first.
+    pub(crate) checkpoint_age_seconds: Option<f64>,
+    /// Seconds since the server started.
+    pub(crate) uptime_seconds: u64,
+    /// What the server needs, and how it is.
+    pub(crate) parts: BTreeMap<&'static str, Part>,
+}
+
+/// One thing the server needs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Part {
+    /// `ok`, or `failed`.
+    pub(crate) status: &'static str,
+    /// More about it.
+    pub(crate) detail: String,
+}
+
+/// Whether the server is up, or can do its work.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Readiness {
+    /// `ok`, or `unavailable`.
+    pub(crate) status: &'static str,
+    /// What the server needs, and how it is.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) parts: BTreeMap<&'static str, Part>,
+}

@@ -1,0 +1,130 @@
+//! Reading a request body: bounded in size, and given up where the sender stalls.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use axum::body::Body;
+use http_body::Body as _;
+
+use crate::problem::Problem;
+use axum::http::StatusCode;
+
+/// The most bytes one request body may hold: 64 MiB. The largest record with openings for its
+/// largest values takes a few of them; an import sends 4 MiB at a time.
+pub const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// Reads a body whole.
+///
+/// # Errors
+/// 413 beyond `limit` bytes (at once where the sender declares its length), 408 where nothing
+/// arrives for `stall`, 400 where the sender breaks off.
+pub(crate) async fn read(body: Body, limit: usize, stall: Duration) -> Result<Vec<u8>, Problem> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    if declared > limit {
+        return Err(too_large(limit));
+    }
+    // A declared length is only believed up to a point: memory follows bytes that have arrived.
+    let mut bytes = Vec::with_capacity(declared.min(1 << 20));
+    let mut body = pin!(body);
+    loop {
+        let next = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
+        let frame = tokio::time::timeout(stall, next)
+            .await
+            .map_err(|_| stalled(stall))?;
+        let Some(frame) = frame else { return Ok(bytes) };
+        let frame = frame.map_err(|error| {
+            Problem::bad_request(
+                "broken-body",
+                format!(
+                    "the request body broke off after {} bytes: {error}; send it again",
+                    bytes.len()
+                ),
+            )
+        })?;
+        // Trailers say nothing this server would act on.
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + data.len() > limit {
+            return Err(too_large(limit));
+        }
+        bytes.extend_from_slice(&data);
+    }
+}
+
+fn too_large(limit: usize) -> Problem {
+    Problem::too_large(
+        "body-too-large",
+        format!(
+            "a request body may hold at most {limit} bytes here; send the records in several requests"
+        ),
+    )
+}
+
+fn stalled(stall: Duration) -> Problem {
+    Problem::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "body-stalled",
+        format!(
+            "no byte of the body arrived for {} seconds; send the request again",
+            stall.as_secs()
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::body::Bytes;
+    use http_body::Frame;
+
+    /// A body of frames, with nothing said about its length, that then ends or stalls.
+    struct Frames(Vec<&'static [u8]>, bool);
+
+    impl http_body::Body for Frames {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            match self.0.pop() {
+                Some(data) => Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(data))))),
+                None if self.1 => Poll::Pending,
+                None => Poll::Ready(None),
+            }
+        }
+    }
+
+    async fn code(body: Frames, limit: usize) -> Result<Vec<u8>, String> {
+        read(Body::new(body), limit, Duration::from_millis(20))
+            .await
+            .map_err(|problem| problem.code().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_body_is_read_to_its_limit_and_no_further() {
+        assert_eq!(
+            code(Frames(vec![b"cd", b"ab"], false), 4).await,
+            Ok(b"abcd".to_vec())
+        );
+        assert_eq!(
+            code(Frames(vec![b"cd", b"ab"], false), 3).await,
+            Err("body-too-large".into())
+        );
+        let declared = read(Body::from(vec![0; 5]), 4, Duration::from_secs(1)).await;
+        assert_eq!(declared.unwrap_err().status(), 413);
+    }
+
+    #[tokio::test]
+    async fn a_stalled_body_is_given_up() {
+        assert_eq!(
+            code(Frames(vec![b"ab"], true), 9).await,
+            Err("body-stalled".into())
+        );
+    }
+}

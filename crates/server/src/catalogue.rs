@@ -1,0 +1,143 @@
+//! Every problem this server answers with: its code, and what to do about it. The documentation
+//! page lists them, and each problem document's `type` points there.
+
+/// Code, and what it means for whoever gets it.
+pub(crate) const PROBLEMS: &[(&str, &str)] = &[
+    (
+        "ambiguous-name",
+        "Several runs have this name. Use the run's id.",
+    ),
+    (
+        "bad-object",
+        "A field is missing, unknown or out of range. The detail names it.",
+    ),
+    (
+        "bad-opening",
+        "A sealed value's opening is missing, too many, or does not open its commitment.",
+    ),
+    (
+        "bad-parameter",
+        "A query parameter is unknown or out of range.",
+    ),
+    ("bad-path", "A name or number in the path cannot be read."),
+    (
+        "bad-run",
+        "The run has not started, or would start in a way the rules refuse. Its first stream opens with `stream.opened` and `run.started`.",
+    ),
+    (
+        "bad-seal",
+        "The seal is not the owner's, or does not list the run's streams as they stand.",
+    ),
+    (
+        "bad-signature",
+        "A signature does not verify with the stream's key.",
+    ),
+    (
+        "bad-stream",
+        "The stream is not open, or would open in a way the rules refuse. It opens with `stream.opened` at `seq` 0.",
+    ),
+    (
+        "body-stalled",
+        "The body stopped arriving. Send the request again.",
+    ),
+    (
+        "body-too-large",
+        "The body is over its limit. Send the records in several requests.",
+    ),
+    ("broken-body", "The body broke off. Send the request again."),
+    ("broken-json", "The body is not JSON."),
+    (
+        "conflict",
+        "Other bytes have this (run, stream, seq) already. The attempt is recorded. Resume the stream from its head, or open a new one.",
+    ),
+    (
+        "empty-line",
+        "Every line of NDJSON is one record; one was empty.",
+    ),
+    (
+        "forbidden",
+        "The token is good, and its role or its run does not allow this.",
+    ),
+    (
+        "foreign-host",
+        "A server without authentication answers to local names only.",
+    ),
+    (
+        "internal",
+        "The server failed. Its log says why, under the request's id.",
+    ),
+    (
+        "invalid-token",
+        "The token is unknown or revoked. Ask an admin for a new one.",
+    ),
+    (
+        "malformed-record",
+        "A line is no record: not canonical JSON (RFC 8785), or a member is missing, unknown or out of range. Nothing of the request was recorded.",
+    ),
+    (
+        "method-not-allowed",
+        "The path answers other methods; the header `allow` names them.",
+    ),
+    ("no-records", "The request held no record."),
+    ("no-such-path", "Nothing is here."),
+    (
+        "not-found",
+        "The log has no such run, record, tile or token.",
+    ),
+    (
+        "not-published",
+        "No checkpoint covers this yet. Come again in a second.",
+    ),
+    (
+        "overloaded",
+        "Too much is waiting. Come again after `Retry-After`.",
+    ),
+    (
+        "run-sealed",
+        "The run is sealed and takes no more records. What comes late goes to the scope `ledger`, naming the run.",
+    ),
+    (
+        "seq-gap",
+        "The stream's next record has another `seq`. Ask for the stream's head.",
+    ),
+    (
+        "several-lines",
+        "`application/json` is one record on one line; several are `application/x-ndjson`.",
+    ),
+    (
+        "too-large",
+        "A record is over 65,535 bytes, or a sealed value over 1 MiB. Put what is large into an attachment.",
+    ),
+    (
+        "too-many-proofs",
+        "`wait=published` answers for at most 1,000 records at a time.",
+    ),
+    (
+        "too-many-records",
+        "A request holds fewer than 10,000 records. 1,000 is a good size.",
+    ),
+    (
+        "unauthenticated",
+        "This needs a token: `authorization: Bearer rat_…`.",
+    ),
+    (
+        "unavailable",
+        "The ledger has stopped or is closing. Come again after `Retry-After`; what was acknowledged is safe.",
+    ),
+    (
+        "unknown-kind",
+        "No kind has this name. The kinds are in the record specification.",
+    ),
+    (
+        "unknown-version",
+        "The kind has no such version here. The server may be older than the producer.",
+    ),
+    (
+        "unsupported-media-type",
+        "The content-type is not one this path takes.",
+    ),
+    (
+        "wrong-prev",
+        "`prev` is not the leaf hash of the stream's last record. Ask for the stream's head.",
+    ),
+];

@@ -1,0 +1,145 @@
+//! What happens around every request: an id, its count and duration, strict headers, and a problem
+//! document where the router itself refuses.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State as Extracted};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use crate::state::State;
+
+/// Names one request, in its answer and in the server's log.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-resource-policy");
+
+/// Pages bring their own style and pictures inside; nothing is ever fetched, run or framed.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
+                           base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// Makes ids that differ between requests and, very likely, between processes.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    process: u32,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Self {
+        let process = RandomState::new().build_hasher().finish() as u32;
+        Self {
+            process,
+            next: AtomicU64::new(0),
+        }
+    }
+
+    /// The caller's own id where it is a sane one, so that its log and ours can be joined.
+    fn of(&self, headers: &HeaderMap) -> HeaderValue {
+        let sane = |value: &&HeaderValue| {
+            let bytes = value.as_bytes();
+            (1..=64).contains(&bytes.len())
+                && bytes
+                    .iter()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+        };
+        headers
+            .get(REQUEST_ID)
+            .filter(sane)
+            .cloned()
+            .unwrap_or_else(|| {
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                HeaderValue::try_from(format!("{:08x}-{number}", self.process))
+                    .unwrap_or_else(|_| HeaderValue::from(number))
+            })
+    }
+}
+
+/// The outermost layer.
+pub(crate) async fn observe(
+    Extracted(state): Extracted<State>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let began = Instant::now();
+    let id = state.request_ids().of(request.headers());
+    // Methods and paths come from outside; only known ones may become labels.
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let route = matched.as_ref().map_or("none", MatchedPath::as_str);
+    let method = known_method(request.method());
+
+    let mut response = next.run(request).await;
+
+    let status = response.status().as_u16();
+    let took = began.elapsed();
+    state.metrics().request(method, route, status, took);
+    tracing::debug!(
+        id = id.to_str().unwrap_or(""),
+        method,
+        route,
+        status,
+        micros = took.as_micros() as u64,
+        "answered"
+    );
+    harden(response.headers_mut());
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+fn known_method(method: &axum::http::Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "HEAD" => "HEAD",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        "OPTIONS" => "OPTIONS",
+        _ => "other",
+    }
+}
+
+fn harden(headers: &mut HeaderMap) {
+    let page = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/html"));
+    let policy = if page { PAGE_POLICY } else { DATA_POLICY };
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(
+        CROSS_ORIGIN_RESOURCE_POLICY,
+        HeaderValue::from_static("same-origin"),
+    );
+    // Answers to a token are nobody else's, and most change; tiles say otherwise themselves.
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sane_id_is_kept_and_any_other_replaced() {
+        let ids = RequestIds::new();
+        let with = |id: &'static [u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(id).unwrap());
+            ids.of(&headers)
+        };
+        assert_eq!(with(b"build-7.retry_1"), "build-7.retry_1");
+        for bad in [b"".as_slice(), b"a b", b"<script>", &[b'x'; 65]] {
+            assert_ne!(with(bad).as_bytes(), bad);
+        }
+        assert_ne!(ids.of(&HeaderMap::new()), ids.of(&HeaderMap::new()));
+    }
+}

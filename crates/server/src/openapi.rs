@@ -1,0 +1,79 @@
+//! The OpenAPI document, made from the handlers and types themselves. A copy is checked in as
+//! `docs/openapi.json`; a test holds the two together.
+
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use crate::routes;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "RLHF Audit Trail",
+        description = "A transparency log for training from human feedback.\n\n\
+            Records are signed by their producers, appended here, and published under signed \
+            checkpoints (C2SP tlog-checkpoint, tlog-tiles). Nobody has to trust this server: \
+            `rlhf-audit verify` checks a bundle, or the whole log, against the log's key.\n\n\
+            Errors are problem documents (RFC 9457, `application/problem+json`): `code` is stable, \
+            `detail` says what to do, `line` names the record of a request that is at fault. With \
+            503 and `Retry-After`, come again; sending the same record again never records it twice.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        routes::append::append,
+        routes::records::list,
+        routes::records::one,
+        routes::records::proof,
+        routes::runs::create,
+        routes::runs::list,
+        routes::runs::one,
+        routes::runs::streams,
+        routes::runs::seal,
+        routes::bundle::bundle,
+        routes::card::show,
+        routes::card::issue,
+        routes::tokens::create,
+        routes::tokens::list,
+        routes::tokens::revoke,
+        routes::log::checkpoint,
+        routes::log::entries,
+        routes::log::tile,
+        routes::health::health,
+        routes::health::live,
+        routes::health::ready,
+        routes::metrics::metrics,
+        routes::pages::openapi,
+        routes::pages::docs,
+        routes::pages::index,
+    ),
+    components(schemas(crate::Problem)),
+    tags(
+        (name = "Records", description = "Append records, and read them back."),
+        (name = "Runs", description = "Training runs, their streams, bundles and model cards."),
+        (name = "Log", description = "The log as other tools read it: C2SP tlog-tiles. Checkpoints and hash tiles are public; entry bundles need a reader's token."),
+        (name = "Tokens", description = "Who may do what. An admin does everything, a producer starts runs and appends to those it started, a reader reads."),
+        (name = "Operation", description = "Health, metrics and this documentation. Holds nothing personal and needs no token."),
+    ),
+    modifiers(&Bearer),
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token made by an admin: `rat_` and 43 characters."))
+            .build();
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(scheme));
+    }
+}
+
+/// The document, as pretty JSON with a newline at its end: what is served and checked in.
+pub fn openapi_json() -> String {
+    let mut text = Document::openapi().to_pretty_json().unwrap_or_default();
+    text.push('\n');
+    text
+}

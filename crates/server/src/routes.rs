@@ -1,0 +1,12 @@
+//! The handlers, one file for each thing that is asked for.
+
+pub(crate) mod append;
+pub(crate) mod bundle;
+pub(crate) mod card;
+pub(crate) mod health;
+pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod pages;
+pub(crate) mod records;
+pub(crate) mod runs;
+pub(crate) mod tokens;

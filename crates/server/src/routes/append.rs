@@ -1,0 +1,172 @@
+//! POST /v1/records.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State as Extracted;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use ledger::{Principal, Receipt, Ticket};
+
+use crate::api::{self, AppendParams, Appended, Wait};
+use crate::auth::Caller;
+use crate::body;
+use crate::extract::{Params, media_type, unsupported_media_type};
+use crate::lines;
+use crate::problem::Problem;
+use crate::state::State;
+
+/// The most records whose proofs one answer holds: each is some 5 kB, mostly the checkpoint.
+const MAX_PROOFS: usize = 1_000;
+
+/// Bodies beyond this are read into records on a thread that may be busy for a while (it takes
+/// about a microsecond a record); handing a single record over would cost more than reading it.
+const INLINE_BYTES: usize = 256 << 10;
+
+/// Append records
+///
+/// All of the request's records are recorded, or none. The answer comes when they are on disk.
+/// Sending the same bytes again is harmless: they get the index they have (`duplicate`), and
+/// where nothing was new the status is 200.
+///
+/// A line is a record's canonical JSON (RFC 8785), or, where it has sealed values,
+/// `{"openings":{field:{"key","subject","value"}},"record":…}` with the record's bytes verbatim.
+#[utoipa::path(
+    post,
+    path = "/v1/records",
+    operation_id = "appendRecords",
+    tag = "Records",
+    params(AppendParams),
+    request_body(
+        description = "One record as `application/json`, or fewer than 10,000 as NDJSON; 64 MiB at most",
+        content(
+            (Object = "application/json"),
+            (String = "application/x-ndjson"),
+        )
+    ),
+    responses(
+        (status = 201, description = "Recorded and durable", body = Appended),
+        (status = 200, description = "All of them were recorded before", body = Appended),
+        (status = 400, description = "`malformed-record`, `empty-line`, `no-records`, `several-lines`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`: another producer started this run", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`seq-gap`, `wrong-prev`, `conflict` (other bytes have this place), `run-sealed`, `bad-stream`, `bad-run`", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`, `too-many-records`, `too-large` (one record)", body = Problem, content_type = "application/problem+json"),
+        (status = 415, description = "`unsupported-media-type`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`unknown-kind`, `unknown-version`, `bad-opening`, `bad-signature`, `bad-seal`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `unavailable`: come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["producer", "admin"]))
+)]
+pub(crate) async fn append(
+    Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
+    Params(params): Params<AppendParams>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let form = Form::of(&headers)?;
+    let bytes = body::read(body, body::MAX_BODY_BYTES, state.options().body_stall).await?;
+    let published = params.wait == Some(Wait::Published);
+
+    let ticket = if bytes.len() <= INLINE_BYTES {
+        submit(&state, form, &bytes, principal, published)?
+    } else {
+        let state = state.clone();
+        let submitted =
+            tokio::task::spawn_blocking(move || submit(&state, form, &bytes, principal, published));
+        submitted
+            .await
+            .map_err(|error| Problem::internal(&error))??
+    };
+    let receipts = ticket.await.map_err(Problem::from)?;
+
+    let new = receipts.iter().filter(|receipt| !receipt.duplicate).count() as u64;
+    state.metrics().appended(new);
+    let status = if new == 0 {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    let mut answer = Appended {
+        records: receipts.iter().map(api::Receipt::new).collect(),
+        published: None,
+    };
+    if published {
+        answer.published = Some(prove(&state, &receipts, &mut answer.records).await?);
+    }
+    Ok((status, Json(answer)).into_response())
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    One,
+    Lines,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        match media_type(headers) {
+            Some("application/json") => Ok(Self::One),
+            Some("application/x-ndjson") => Ok(Self::Lines),
+            _ => Err(unsupported_media_type(
+                headers,
+                "application/json (one record) or application/x-ndjson (one on each line)",
+            )),
+        }
+    }
+}
+
+fn submit(
+    state: &State,
+    form: Form,
+    bytes: &[u8],
+    principal: Principal,
+    published: bool,
+) -> Result<Ticket, Problem> {
+    let submissions = match form {
+        Form::One => lines::one(bytes)?,
+        Form::Lines => lines::many(bytes)?,
+    };
+    if published && submissions.len() > MAX_PROOFS {
+        return Err(Problem::too_large(
+            "too-many-proofs",
+            format!(
+                "wait=published answers with a proof for each record, {MAX_PROOFS} at most, and \
+                 this request holds {}; nothing was recorded",
+                submissions.len()
+            ),
+        ));
+    }
+    Ok(state.ledger().submit(submissions, principal)?)
+}
+
+/// Waits until a checkpoint covers the receipts, and adds their proofs. `false`: it took too long.
+async fn prove(
+    state: &State,
+    receipts: &[Receipt],
+    answers: &mut [api::Receipt],
+) -> Result<bool, Problem> {
+    let Some(last) = receipts.iter().map(|receipt| receipt.index).max() else {
+        return Ok(true);
+    };
+    let wait = state.options().published_wait;
+    let indices: Vec<u64> = receipts.iter().map(|receipt| receipt.index).collect();
+    let proofs = state
+        .blocking(move |ledger| {
+            if !ledger.wait_published(last + 1, wait)? {
+                return Ok(None);
+            }
+            indices
+                .into_iter()
+                .map(|index| ledger.proof(index))
+                .collect::<Result<Vec<_>, _>>()
+                .map(Some)
+        })
+        .await?;
+    let Some(proofs) = proofs else {
+        return Ok(false);
+    };
+    for (answer, proof) in answers.iter_mut().zip(proofs) {
+        answer.proof = Some(proof);
+    }
+    Ok(true)
+}

@@ -1,0 +1,55 @@
+//! GET /v1/runs/{run}/bundle.
+
+use axum::extract::State as Extracted;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use ledger::Role;
+
+use crate::api::BundleParams;
+use crate::auth::Caller;
+use crate::extract::{Named, Params};
+use crate::problem::Problem;
+use crate::state::State;
+use crate::stream;
+
+/// Download a run's bundle
+///
+/// One file with which the run is verified offline: every record of it, one multi-proof, and the
+/// checkpoint they lead to. An answer that breaks off is no bundle.
+#[utoipa::path(
+    get,
+    path = "/v1/runs/{run}/bundle",
+    operation_id = "downloadBundle",
+    tag = "Runs",
+    params(("run" = String, Path, description = "The run's id, or its name"), BundleParams),
+    responses(
+        (status = 200, description = "The bundle", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 403, description = "`forbidden`: openings are for admins", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not-found`, or `not-published`", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["reader", "admin"]))
+)]
+pub(crate) async fn bundle(
+    Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
+    Named(run): Named<String>,
+    Params(params): Params<BundleParams>,
+) -> Result<Response, Problem> {
+    let openings = params.openings.unwrap_or(false);
+    if openings && principal.role != Role::Admin {
+        return Err(Problem::forbidden(
+            "openings=true puts sealed values in the clear, which takes an admin's token; without \
+             it the bundle has everything else",
+        ));
+    }
+    let run = state.blocking(move |ledger| ledger.find_run(&run)).await?;
+    let name = format!("attachment; filename=\"{run}.bundle\"");
+    let ledger = state.ledger_handle();
+    let body =
+        stream::body(move |out| ledger.bundle(&run, openings, out).map_err(Problem::from)).await?;
+    let headers = [
+        (CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (CONTENT_DISPOSITION, name),
+    ];
+    Ok((headers, body).into_response())
+}

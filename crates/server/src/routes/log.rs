@@ -1,0 +1,101 @@
+//! /log: what C2SP tlog-tiles says a log serves, from the very files the store keeps.
+
+use axum::extract::State as Extracted;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+
+use crate::extract::Named;
+use crate::problem::Problem;
+use crate::state::State;
+
+/// A tile never changes, by the definition of a tile.
+const PUBLIC_FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// An entry bundle neither; but it was handed to one reader, and no shared cache may pass it on.
+const PRIVATE_FOR_EVER: &str = "private, max-age=31536000, immutable";
+
+/// The latest checkpoint
+///
+/// The log's size and root, signed (C2SP tlog-checkpoint). Keep one: whoever holds a checkpoint
+/// notices if an older part of the log is ever rewritten.
+#[utoipa::path(
+    get,
+    path = "/log/checkpoint",
+    operation_id = "readCheckpoint",
+    tag = "Log",
+    responses(
+        (status = 200, description = "A signed note", body = String, content_type = "text/plain"),
+        (status = 404, description = "`not-published`: nothing is published yet", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn checkpoint(Extracted(state): Extracted<State>) -> Result<Response, Problem> {
+    let note = state.checkpoint_note().ok_or_else(|| {
+        Problem::not_found("not-published", "this log has published no checkpoint yet")
+    })?;
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (CACHE_CONTROL, "no-cache"),
+    ];
+    Ok((headers, note).into_response())
+}
+
+/// A hash tile
+///
+/// `{level}/{index}` as C2SP tlog-tiles spells it: the index in groups of three digits, all but
+/// the last with an `x` before them, and `.p/{width}` behind a partial tile.
+#[utoipa::path(
+    get,
+    path = "/log/tile/{level}/{index}",
+    operation_id = "readTile",
+    tag = "Log",
+    params(
+        ("level" = String, Path, description = "The tile's level, from 0"),
+        ("index" = String, Path, description = "Such as `000`, `x001/234`, `273.p/112`"),
+    ),
+    responses(
+        (status = 200, description = "Up to 256 hashes of 32 bytes", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 404, description = "`not-found`: no such tile, or not any more (a partial tile goes once the full one is there)", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn tile(
+    Extracted(state): Extracted<State>,
+    Named((level, index)): Named<(String, String)>,
+) -> Result<Response, Problem> {
+    file(&state, format!("tile/{level}/{index}"), PUBLIC_FOR_EVER).await
+}
+
+/// An entry bundle
+///
+/// Up to 256 records, each behind its length in two bytes (C2SP tlog-tiles). Whoever reads them
+/// reads every run; nothing personal is in the clear in them, but who took part and when is.
+#[utoipa::path(
+    get,
+    path = "/log/tile/entries/{index}",
+    operation_id = "readEntries",
+    tag = "Log",
+    params(("index" = String, Path, description = "Such as `000`, `x001/234`, `273.p/112`")),
+    responses(
+        (status = 200, description = "The entries", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
+    ),
+    security(("token" = ["reader", "admin"]))
+)]
+pub(crate) async fn entries(
+    Extracted(state): Extracted<State>,
+    Named(index): Named<String>,
+) -> Result<Response, Problem> {
+    file(&state, format!("tile/entries/{index}"), PRIVATE_FOR_EVER).await
+}
+
+async fn file(state: &State, path: String, caching: &'static str) -> Result<Response, Problem> {
+    let missing = Problem::not_found(
+        "not-found",
+        format!("no /log/{path} in this log; its size is in /log/checkpoint"),
+    );
+    let found = state.blocking(move |ledger| ledger.log_file(&path)).await?;
+    let bytes = found.ok_or(missing)?;
+    let headers = [
+        (CONTENT_TYPE, "application/octet-stream"),
+        (CACHE_CONTROL, caching),
+    ];
+    Ok((headers, bytes).into_response())
+}

@@ -1,0 +1,35 @@
+//! GET /metrics.
+
+use axum::extract::State as Extracted;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+
+use crate::metrics::{LedgerNumbers, MEDIA_TYPE};
+use crate::problem::Problem;
+use crate::state::State;
+
+/// Metrics for Prometheus
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    operation_id = "readMetrics",
+    tag = "Operation",
+    responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
+)]
+pub(crate) async fn metrics(
+    Extracted(state): Extracted<State>,
+) -> Result<impl IntoResponse, Problem> {
+    let status = state.ledger().status();
+    let numbers = LedgerNumbers {
+        log_size: status.log_size,
+        published_size: status.published_size,
+        checkpoint_age: status.checkpoint_age,
+        groups: status.groups,
+        group_records: status.group_records,
+    };
+    let text = state
+        .metrics()
+        .encode(numbers)
+        .map_err(|error| Problem::internal(&error))?;
+    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], text))
+}

@@ -1,0 +1,110 @@
+//! Connections: accepted up to a limit, closed when they stall, finished before the server stops.
+//!
+//! axum's own loop knows no timeout for headers, which is why this one exists.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use ledger::Ledger;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::error::ServerError;
+use crate::options::Options;
+use crate::router::router;
+use crate::state::State;
+
+/// The most bytes a request's line and headers may take.
+const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// Serves `ledger` on `listener` until `shutdown` resolves, then finishes what is under way.
+/// The ledger stays open; closing it is the caller's.
+///
+/// # Errors
+/// [`ServerError::NoAuthBeyondLoopback`] before anything is served, or the socket's failure.
+pub async fn serve(
+    listener: TcpListener,
+    ledger: Arc<Ledger>,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    let address = listener.local_addr()?;
+    if options.no_auth && !address.ip().is_loopback() {
+        return Err(ServerError::NoAuthBeyondLoopback { address });
+    }
+    let connections = Arc::new(Semaphore::new(options.max_connections));
+    let grace = options.shutdown_grace;
+    let header_timeout = options.header_timeout;
+    let app = router(State::new(ledger, options));
+    let graceful = GracefulShutdown::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    tracing::info!(%address, "listening");
+
+    loop {
+        let accepted = async {
+            let permit = Arc::clone(&connections).acquire_owned().await;
+            (listener.accept().await, permit)
+        };
+        let (stream, permit) = tokio::select! {
+            () = &mut shutdown => break,
+            (accepted, permit) = accepted => match accepted {
+                Ok((stream, _)) => (stream, permit),
+                Err(error) => { rest(&error).await; continue }
+            },
+        };
+        let connection = connection(stream, header_timeout, app.clone());
+        let connection = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "connection ended early");
+            }
+            drop(permit);
+        });
+    }
+
+    drop(listener);
+    if tokio::time::timeout(grace, graceful.shutdown())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            seconds = grace.as_secs(),
+            "some requests did not finish and were cut off"
+        );
+    }
+    Ok(())
+}
+
+fn connection(
+    stream: TcpStream,
+    header_timeout: Duration,
+    app: axum::Router,
+) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<axum::Router>> {
+    // A small answer that waits for the client's delayed ACK would cost 40 ms an append.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot switch off Nagle's algorithm");
+    }
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+}
+
+/// A failed accept says nothing about the next one, except where descriptors have run out: then
+/// trying again at once would only spin.
+async fn rest(error: &std::io::Error) {
+    let of_the_peer = matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused
+    );
+    if !of_the_peer {
+        tracing::error!(%error, "cannot accept connections");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
