@@ -1,1 +1,37 @@
-//! Where it is kept: the journal, the index, tiles and keys.
+//! Where a ledger is kept: the journal, the objects (tiles, sealed values, attachments, documents), the latest
+//! checkpoint, the index, subject keys and tokens.
+//!
+//! Each is a trait that says what a write promises once it returns, with the embedded implementation beside it:
+//!
+//! | trait | embedded | holds |
+//! |---|---|---|
+//! | [`Journal`] | [`FileJournal`]: append-only segment files | what is acknowledged and not yet published |
+//! | [`ObjectStore`] | [`DirObjects`]: a directory any static file server can serve | tiles, sealed values, attachments, documents |
+//! | [`MetaStore`] | [`SqliteMeta`]: one SQLite file | latest checkpoint, index, subject keys, tokens, settings |
+//!
+//! For all of them: `Ok` means durable, whatever happens to process and machine short of losing the disk. After an
+//! error it is *unknown* whether the write happened, unless the method says otherwise; whoever called reads before
+//! concluding anything. One suite of tests per trait (feature `suite`) runs on every implementation.
+//!
+//! What this crate is not: it knows no records, no signatures and no Merkle trees beyond [`tlog::Hash`]; it does not
+//! decide *when* anything is written. It deals in bytes that others have checked. Calls block; there is no async here.
+
+mod dir;
+mod error;
+pub mod journal;
+pub mod meta;
+pub mod objects;
+mod sqlite;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
+
+pub use dir::DataDir;
+pub use error::{Result, StoreError};
+pub use journal::{FileJournal, Group, Journal, JournalEntry, JournalOptions, Recovery};
+pub use meta::{
+    CheckpointStore, IndexStore, IndexUpdate, KindRow, MetaStore, RangeRow, RunRow, SettingStore,
+    Span, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow,
+    TokenStore,
+};
+pub use objects::{DirObjects, ObjectStore};
+pub use sqlite::SqliteMeta;

@@ -1,0 +1,202 @@
+//! [`MetaStore`](crate::MetaStore) in one SQLite file: write-ahead log, `synchronous=FULL`, so that a commit is durable
+//! when it returns.
+//!
+//! One connection writes, and a few read beside it without waiting for it.
+
+mod checkpoint;
+mod index;
+mod keys;
+mod schema;
+mod spans;
+mod tokens;
+mod update;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::error::{Result, StoreError};
+
+/// How many idle connections are kept for reading; more are opened while they are needed.
+const IDLE_READERS: usize = 4;
+/// How long to wait for another process that has the file locked (a backup, a curious `sqlite3`).
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A [`MetaStore`](crate::MetaStore) in a file of this machine.
+#[derive(Debug)]
+pub struct SqliteMeta {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+impl SqliteMeta {
+    /// Opens the database, makes it if it is missing, and brings an older schema up to date.
+    ///
+    /// # Errors
+    /// [`NewerSchema`](StoreError::NewerSchema) if a newer version of this program has written it; otherwise as the
+    /// database fails.
+    pub fn open(path: &Path) -> Result<Self> {
+        let failed = |error| sort(path, "open the database", error);
+        let mut writer = Connection::open(path).map_err(failed)?;
+        configure(&writer).map_err(failed)?;
+        // secure_delete overwrites what is deleted: an erased key must not linger in a free page.
+        writer
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 4000;")
+            .map_err(failed)?;
+        schema::migrate(path, &mut writer)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            writer: Mutex::new(writer),
+            readers: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Runs `work` in a transaction that is committed if it succeeds. Serialised among threads and processes.
+    fn write<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let run = || {
+            let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        run().map_err(|fault| self.fault(action, fault))
+    }
+
+    /// Runs `work` on a connection of its own. It sees every write that returned before.
+    fn read<T>(
+        &self,
+        action: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Fault>,
+    ) -> Result<T> {
+        let idle = self
+            .readers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        let run = || {
+            let mut reader = match idle {
+                Some(reader) => reader,
+                None => self.new_reader()?,
+            };
+            // One transaction: several queries see one state.
+            let transaction = reader.transaction()?;
+            let value = work(&transaction)?;
+            drop(transaction);
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            if readers.len() < IDLE_READERS {
+                readers.push(reader);
+            }
+            Ok(value)
+        };
+        run().map_err(|fault| self.fault(action, fault))
+    }
+
+    fn new_reader(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let reader = Connection::open_with_flags(&self.path, flags)?;
+        configure(&reader)?;
+        Ok(reader)
+    }
+
+    fn fault(&self, action: &'static str, fault: Fault) -> StoreError {
+        match fault {
+            Fault::Database(error) => sort(&self.path, action, error),
+            Fault::Damaged(reason) => StoreError::CorruptDatabase {
+                path: self.path.clone(),
+                reason,
+            },
+            Fault::Refused(error) => error,
+        }
+    }
+}
+
+fn configure(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000;",
+    )
+}
+
+/// Why a transaction was rolled back.
+#[derive(Debug)]
+enum Fault {
+    Database(rusqlite::Error),
+    /// A value that this program never writes.
+    Damaged(String),
+    /// What the contract refuses.
+    Refused(StoreError),
+}
+
+impl From<rusqlite::Error> for Fault {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Refused(error)
+    }
+}
+
+fn sort(path: &Path, action: &'static str, error: rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode;
+    let path = path.to_path_buf();
+    let source = std::io::Error::other(error.to_string());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreError::Full { path, source },
+        Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
+            StoreError::Denied {
+                action,
+                path,
+                source,
+            }
+        }
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::CorruptDatabase {
+            path,
+            reason: error.to_string(),
+        },
+        _ => StoreError::Database {
+            action,
+            path,
+            source: Box::new(error),
+        },
+    }
+}
+
+/// An unsigned number as SQLite has them.
+fn stored(value: u64) -> Result<i64, Fault> {
+    i64::try_from(value).map_err(|_| {
+        Fault::Refused(StoreError::TooLarge {
+            what: "a number",
+            found: value,
+            limit: i64::MAX as u64,
+        })
+    })
+}
+
+/// An unsigned number as it was stored.
+fn loaded(value: i64) -> Result<u64, Fault> {
+    u64::try_from(value)
+        .map_err(|_| Fault::Damaged(format!("{value} stands where a number from 0 on should")))
+}
+
+/// Bytes of a fixed length, as they were stored.
+fn fixed<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], Fault> {
+    <[u8; N]>::try_from(bytes)
+        .map_err(|bytes| Fault::Damaged(format!("{} bytes stand where {N} should", bytes.len())))
+}
+
+/// `limit` as SQLite takes it.
+fn at_most(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
