@@ -70,10 +70,18 @@ impl Misfit {
         expected: impl Into<String>,
         found: impl Into<String>,
     ) -> Self {
-        Self { field: Some(field.into()), expected: expected.into(), found: found.into() }
+        Self {
+            field: Some(field.into()),
+            expected: expected.into(),
+            found: found.into(),
+        }
     }
 
     pub(crate) fn row(expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self { field: None, expected: expected.into(), found: found.into() }
+        Self {
+            field: None,
+            expected: expected.into(),
+            found: found.into(),
+        }
     }
 }

@@ -13,16 +13,24 @@ pub(crate) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The row itself.
     pub(crate) fn of_row(row: &'a Value) -> Result<Self, Misfit> {
-        let members =
-            row.as_object().ok_or_else(|| Misfit::row("a JSON object", kind_of(row)))?;
-        Ok(Self { path: String::new(), members })
+        let members = row
+            .as_object()
+            .ok_or_else(|| Misfit::row("a JSON object", kind_of(row)))?;
+        Ok(Self {
+            path: String::new(),
+            members,
+        })
     }
 
     /// The object `value`, which stands at `path`.
     pub(crate) fn of(value: &'a Value, path: &str) -> Result<Self, Misfit> {
-        let members =
-            value.as_object().ok_or_else(|| Misfit::at(path, "an object", kind_of(value)))?;
-        Ok(Self { path: format!("{path}."), members })
+        let members = value
+            .as_object()
+            .ok_or_else(|| Misfit::at(path, "an object", kind_of(value)))?;
+        Ok(Self {
+            path: format!("{path}."),
+            members,
+        })
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -42,7 +50,9 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn text(&self, name: &str) -> Result<&'a str, Misfit> {
         let value = self.any(name, "a text")?;
-        value.as_str().ok_or_else(|| Misfit::at(self.path(name), "a text", kind_of(value)))
+        value
+            .as_str()
+            .ok_or_else(|| Misfit::at(self.path(name), "a text", kind_of(value)))
     }
 
     pub(crate) fn object(&self, name: &str) -> Result<Fields<'a>, Misfit> {

@@ -25,16 +25,18 @@ impl FileFacts {
     pub fn sha256_hex(&self) -> String {
         use std::fmt::Write as _;
 
-        self.sha256.iter().fold(String::with_capacity(64), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        self.sha256
+            .iter()
+            .fold(String::with_capacity(64), |mut text, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
     }
 }
 
 /// Counts and hashes what passes through.
-struct Tee<R> {
+pub(crate) struct Tee<R> {
     inner: R,
     bytes: u64,
     hash: Sha256,
@@ -49,7 +51,7 @@ impl<R: Read> Read for Tee<R> {
     }
 }
 
-type Whole<R> = BufReader<io::Chain<Cursor<Vec<u8>>, Tee<R>>>;
+pub(crate) type Whole<R> = BufReader<io::Chain<Cursor<Vec<u8>>, Tee<R>>>;
 
 /// A file's unpacked bytes, and the facts of the file itself once it has been read.
 pub(crate) enum Input<R: Read> {
@@ -60,10 +62,16 @@ pub(crate) enum Input<R: Read> {
 impl<R: Read> Input<R> {
     /// Looks at the first two bytes and decides; errors are those of reading them.
     pub(crate) fn new(inner: R) -> io::Result<Self> {
-        let mut tee = Tee { inner, bytes: 0, hash: Sha256::new() };
+        let mut tee = Tee {
+            inner,
+            bytes: 0,
+            hash: Sha256::new(),
+        };
         // By hand, since a pipe may give one byte at a time.
         let mut head = Vec::with_capacity(GZIP_MAGIC.len());
-        (&mut tee).take(GZIP_MAGIC.len() as u64).read_to_end(&mut head)?;
+        (&mut tee)
+            .take(GZIP_MAGIC.len() as u64)
+            .read_to_end(&mut head)?;
         let gzip = head == GZIP_MAGIC;
         let whole = BufReader::with_capacity(BUFFER_BYTES, Cursor::new(head).chain(tee));
         Ok(if gzip {
@@ -86,7 +94,10 @@ impl<R: Read> Input<R> {
         };
         io::copy(&mut whole, &mut io::sink())?;
         let (_, tee) = whole.into_inner().into_inner();
-        Ok(FileFacts { bytes: tee.bytes, sha256: tee.hash.finalize().into() })
+        Ok(FileFacts {
+            bytes: tee.bytes,
+            sha256: tee.hash.finalize().into(),
+        })
     }
 }
 
@@ -148,7 +159,10 @@ mod tests {
             .read_to_end(&mut packed)
             .unwrap();
         let mut text = String::new();
-        Input::new(Slow(&packed)).unwrap().read_to_string(&mut text).unwrap();
+        Input::new(Slow(&packed))
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "hello");
     }
 }

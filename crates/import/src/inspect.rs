@@ -63,5 +63,12 @@ pub fn inspect<R: Read>(
         each(good + error_count);
     }
     let file = rows.finish()?;
-    Ok(Inspection { rows: good, drafts, errors, error_count, fatal, file })
+    Ok(Inspection {
+        rows: good,
+        drafts,
+        errors,
+        error_count,
+        fatal,
+        file,
+    })
 }

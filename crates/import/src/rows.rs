@@ -78,7 +78,11 @@ impl<R: Read> Iterator for Rows<R> {
                 self.next += 1;
                 let drafts = self.understand(number);
                 Some(match drafts {
-                    Ok(drafts) => Ok(Row { number, line, drafts }),
+                    Ok(drafts) => Ok(Row {
+                        number,
+                        line,
+                        drafts,
+                    }),
                     Err(misfit) => Err(self.row_error(number, line, misfit)),
                 })
             }
@@ -107,12 +111,18 @@ impl<R: Read> Rows<R> {
     fn understand(&self, number: u64) -> Result<Vec<Draft>, Misfit> {
         const EXPECTED: &str = "one JSON value in UTF-8";
         if let Err(e) = std::str::from_utf8(&self.text) {
-            let found = format!("bytes that are not UTF-8 after byte {} of it", e.valid_up_to());
+            let found = format!(
+                "bytes that are not UTF-8 after byte {} of it",
+                e.valid_up_to()
+            );
             return Err(Misfit::row(EXPECTED, found));
         }
         let row: Value = serde_json::from_slice(&self.text)
             .map_err(|e| Misfit::row(EXPECTED, format!("a mistake in its text: {e}")))?;
-        let place = Place { dataset: &self.source.dataset, row: number };
+        let place = Place {
+            dataset: &self.source.dataset,
+            row: number,
+        };
         self.source.format.drafts(&row, &place)
     }
 
@@ -164,7 +174,12 @@ impl<R: Read> Rows<R> {
             SplitError::NotClosed { line } => {
                 self.done = true;
                 let expected = "the end of the array that holds the rows";
-                self.file_error(line, expected, "the end of the file in or after this row", true)
+                self.file_error(
+                    line,
+                    expected,
+                    "the end of the file in or after this row",
+                    true,
+                )
             }
             SplitError::Trailing { line } => {
                 self.done = true;

@@ -44,7 +44,12 @@ pub(crate) struct Splitter<R> {
 impl<R: BufRead> Splitter<R> {
     /// Cuts what `reader` gives into rows of at most `limit` bytes.
     pub(crate) fn new(reader: R, limit: usize) -> Self {
-        Self { reader, shape: Shape::Unknown, line: 1, limit }
+        Self {
+            reader,
+            shape: Shape::Unknown,
+            line: 1,
+            limit,
+        }
     }
 
     /// The line of the next byte, from 1.
@@ -202,7 +207,11 @@ impl<R: BufRead> Splitter<R> {
             let used = part.len();
             self.reader.consume(used);
             if end.is_some() {
-                return if too_long { Err(SplitError::TooLong { line }) } else { Ok(()) };
+                return if too_long {
+                    Err(SplitError::TooLong { line })
+                } else {
+                    Ok(())
+                };
             }
         }
     }
@@ -266,7 +275,10 @@ fn is_space(byte: u8) -> bool {
 }
 
 fn trim_end(row: &mut Vec<u8>) {
-    let kept = row.iter().rposition(|b| !is_space(*b)).map_or(0, |last| last + 1);
+    let kept = row
+        .iter()
+        .rposition(|b| !is_space(*b))
+        .map_or(0, |last| last + 1);
     row.truncate(kept);
 }
 
@@ -303,11 +315,14 @@ mod tests {
             ("[]".into(), &[]),
             ("\u{feff}[\n]\n".into(), &[]),
             ("[1, 2]".into(), &["1:1", "1:2"]),
-            ("[\n {\"a\": [1,\n2]} ,\n\"],[\\\"\"\n]\n".into(), &[
-                "2:{\"a\": [1,\n2]}",
-                "4:\"],[\\\"\"",
-            ]),
-            ("{\"a\":1}\r\n\n{\"b\":2}".into(), &["1:{\"a\":1}", "3:{\"b\":2}"]),
+            (
+                "[\n {\"a\": [1,\n2]} ,\n\"],[\\\"\"\n]\n".into(),
+                &["2:{\"a\": [1,\n2]}", "4:\"],[\\\"\""],
+            ),
+            (
+                "{\"a\":1}\r\n\n{\"b\":2}".into(),
+                &["1:{\"a\":1}", "3:{\"b\":2}"],
+            ),
             ("\u{feff}{}\n".into(), &["1:{}"]),
             ("[{}, ]".into(), &["1:{}", "1 hole"]),
             ("[{}, , {}]".into(), &["1:{}", "1 hole", "1:{}"]),

@@ -5,10 +5,13 @@
 //! answer, then one `annotation.correction` of that answer. The prompt is the question; the passages
 //! that stand beside it are not repeated in each record: `source` says in which row they are.
 
-use record::Draft;
+use record::{
+    Draft,
+    kinds::{AnnotationCorrection, AnnotationCritique, AnnotationPreference, Choice},
+};
 use serde_json::{Value, json};
 
-use super::Place;
+use super::{Place, sealed};
 use crate::{
     error::Misfit,
     fields::{Fields, found},
@@ -30,24 +33,24 @@ pub(super) fn drafts(row: &Value, place: &Place<'_>) -> Result<Vec<Draft>, Misfi
     let mut drafts = preferences(&row, question, &answers, place)?;
     for (i, error) in feedback.array("errors")?.iter().enumerate() {
         let path = format!("{}[{i}]", feedback.path("errors"));
-        drafts.push(error_span(error, path, question, answers[0], place)?);
+        let critique = error_span(error, &path, answers[0])?;
+        drafts.push(critique.draft(question, answers[0], drafts.len(), place)?);
     }
     for (i, missing) in feedback.array("missing-info")?.iter().enumerate() {
         let path = format!("{}[{i}]", feedback.path("missing-info"));
-        drafts.push(missing_information(missing, path, question, answers[0], place)?);
+        let critique = missing_information(missing, &path)?;
+        drafts.push(critique.draft(question, answers[0], drafts.len(), place)?);
     }
     let corrected = feedback.text("corrected-prediction")?;
-    drafts.push(place.draft(
-        "annotation.correction",
-        "/p1",
-        Some(feedback.path("corrected-prediction")),
-        json!({}),
-        vec![
-            ("corrected", corrected.into()),
-            ("original", answers[0].into()),
-            ("prompt", question.into()),
-        ],
-    )?);
+    let mut body = AnnotationCorrection::new();
+    body.item = place.item("/p1");
+    body.source = place.source(Some(drafts.len()));
+    let values = [
+        ("corrected", corrected.into()),
+        ("original", answers[0].into()),
+        ("prompt", question.into()),
+    ];
+    drafts.push(sealed(body, &values)?);
     Ok(drafts)
 }
 
@@ -61,45 +64,67 @@ fn preferences(
     let choices = row.array("preference")?;
     if choices.len() != PAIRS.len() {
         let path = row.path("preference");
-        return Err(Misfit::at(path, EXPECTED, format!("{} values", choices.len())));
+        return Err(Misfit::at(
+            path,
+            EXPECTED,
+            format!("{} values", choices.len()),
+        ));
     }
     let mut drafts = Vec::with_capacity(PAIRS.len() + 8);
     for (i, (choice, (a, b))) in choices.iter().zip(PAIRS).enumerate() {
         let path = format!("{}[{i}]", row.path("preference"));
         let choice = match choice.as_u64() {
-            Some(0) => "no_preference",
-            Some(1) => "a",
-            Some(2) => "b",
+            Some(0) => Choice::NoPreference,
+            Some(1) => Choice::A,
+            Some(2) => Choice::B,
             _ => {
                 let expected = "0 (no preference), 1 (the first) or 2 (the second)";
                 return Err(Misfit::at(path, expected, found(choice)));
             }
         };
-        drafts.push(place.draft(
-            "annotation.preference",
-            &format!("/p{a}-p{b}"),
-            Some(path),
-            json!({ "choice": choice }),
-            vec![
-                ("prompt", question.into()),
-                ("response_a", answers[a - 1].into()),
-                ("response_b", answers[b - 1].into()),
-            ],
-        )?);
+        let mut body = AnnotationPreference::new(choice);
+        body.item = place.item(&format!("/p{a}-p{b}"));
+        body.source = place.source(Some(i));
+        let values = [
+            ("prompt", question.into()),
+            ("response_a", answers[a - 1].into()),
+            ("response_b", answers[b - 1].into()),
+        ];
+        drafts.push(sealed(body, &values)?);
     }
     Ok(drafts)
 }
 
-/// A critique of the part `start..end` (in characters) of the first answer. Where it points is
-/// sealed with what it says: lengths help to guess a text.
-fn error_span(
-    error: &Value,
-    path: String,
-    question: &str,
-    answer: &str,
-    place: &Place<'_>,
-) -> Result<Draft, Misfit> {
-    let fields = Fields::of(error, &path)?;
+/// What was found in the first answer.
+struct Critique {
+    category: String,
+    /// What it says and where it points, sealed together: lengths help to guess a text.
+    says: Value,
+}
+
+impl Critique {
+    fn draft(
+        self,
+        question: &str,
+        answer: &str,
+        part: usize,
+        place: &Place<'_>,
+    ) -> Result<Draft, Misfit> {
+        let mut body = AnnotationCritique::new(self.category);
+        body.item = place.item("/p1");
+        body.source = place.source(Some(part));
+        let values = [
+            ("critique", self.says),
+            ("prompt", question.into()),
+            ("response", answer.into()),
+        ];
+        sealed(body, &values)
+    }
+}
+
+/// Something wrong with the part `start..end` (in characters) of the first answer.
+fn error_span(error: &Value, path: &str, answer: &str) -> Result<Critique, Misfit> {
+    let fields = Fields::of(error, path)?;
     let (start, end) = (fields.count("start")?, fields.count("end")?);
     let characters = answer.chars().count() as u64;
     if start > end || end > characters {
@@ -109,23 +134,17 @@ fn error_span(
             format!("{start}..{end}"),
         ));
     }
-    let critique = json!({
-        "start": start,
-        "end": end,
-        "explanation": fields.text("explanation")?,
-    });
-    of_first_answer(category(&fields)?, critique, path, question, answer, place)
+    let explanation = fields.text("explanation")?;
+    let says = json!({ "start": start, "end": end, "explanation": explanation });
+    Ok(Critique {
+        category: category(&fields)?,
+        says,
+    })
 }
 
-/// A critique that names the sentences of the passages which the first answer should have used.
-fn missing_information(
-    missing: &Value,
-    path: String,
-    question: &str,
-    answer: &str,
-    place: &Place<'_>,
-) -> Result<Draft, Misfit> {
-    let fields = Fields::of(missing, &path)?;
+/// Sentences of the passages which the first answer should have used.
+fn missing_information(missing: &Value, path: &str) -> Result<Critique, Misfit> {
+    let fields = Fields::of(missing, path)?;
     let sentences = fields.array("sentence_id")?;
     for (i, sentence) in sentences.iter().enumerate() {
         if sentence.as_u64().is_none() {
@@ -133,25 +152,11 @@ fn missing_information(
             return Err(Misfit::at(path, "a whole number from 0", found(sentence)));
         }
     }
-    let critique = json!({ "passage_id": fields.count("passage_id")?, "sentence_id": sentences });
-    of_first_answer(category(&fields)?, critique, path, question, answer, place)
-}
-
-fn of_first_answer(
-    category: String,
-    critique: Value,
-    path: String,
-    question: &str,
-    answer: &str,
-    place: &Place<'_>,
-) -> Result<Draft, Misfit> {
-    place.draft(
-        "annotation.critique",
-        "/p1",
-        Some(path),
-        json!({ "category": category }),
-        vec![("critique", critique), ("prompt", question.into()), ("response", answer.into())],
-    )
+    let says = json!({ "passage_id": fields.count("passage_id")?, "sentence_id": sentences });
+    Ok(Critique {
+        category: category(&fields)?,
+        says,
+    })
 }
 
 /// `error type` as a category: `Wrong-Grounding` is `wrong-grounding`.

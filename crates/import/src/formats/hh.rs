@@ -4,10 +4,13 @@
 //! response: a text where it is one turn of the assistant, as in nearly all rows, else again a list
 //! of messages. A row becomes one `annotation.preference`, whose `response_a` is the chosen one.
 
-use record::Draft;
-use serde_json::{Value, json};
+use record::{
+    Draft,
+    kinds::{AnnotationPreference, Choice},
+};
+use serde_json::Value;
 
-use super::{Place, messages};
+use super::{Place, messages, sealed};
 use crate::{error::Misfit, fields::Fields};
 
 const HUMAN: &str = "\n\nHuman:";
@@ -18,15 +21,17 @@ pub(super) fn drafts(row: &Value, place: &Place<'_>) -> Result<Vec<Draft>, Misfi
     let chosen = turns(&row, "chosen")?;
     let rejected = turns(&row, "rejected")?;
     let shared = messages::common(&chosen, &rejected);
-    let mut sealed = vec![
+    let mut values = vec![
         ("response_a", response(&chosen[shared..])),
         ("response_b", response(&rejected[shared..])),
     ];
     if shared > 0 {
-        sealed.push(("prompt", Value::Array(chosen[..shared].to_vec())));
+        values.push(("prompt", Value::Array(chosen[..shared].to_vec())));
     }
-    let body = json!({ "choice": "a" });
-    Ok(vec![place.draft("annotation.preference", "", None, body, sealed)?])
+    let mut body = AnnotationPreference::new(Choice::A);
+    body.item = place.item("");
+    body.source = place.source(None);
+    Ok(vec![sealed(body, &values)?])
 }
 
 /// The turns of a transcript as messages; the one space after a speaker's name is not content.
@@ -34,7 +39,11 @@ fn turns(row: &Fields<'_>, name: &str) -> Result<Vec<Value>, Misfit> {
     let transcript = row.text(name)?;
     if !transcript.starts_with(HUMAN) {
         let expected = r"a transcript that begins with \n\nHuman:";
-        return Err(Misfit::at(row.path(name), expected, "a text that begins otherwise"));
+        return Err(Misfit::at(
+            row.path(name),
+            expected,
+            "a text that begins otherwise",
+        ));
     }
     let mut turns = Vec::new();
     let mut rest = transcript;
@@ -45,16 +54,26 @@ fn turns(row: &Fields<'_>, name: &str) -> Result<Vec<Value>, Misfit> {
             // Every rest begins with one of the two, as it is cut there.
             None => ("assistant", rest.strip_prefix(ASSISTANT).unwrap_or(rest)),
         };
-        let end = [HUMAN, ASSISTANT].iter().filter_map(|mark| said.find(mark)).min();
+        let end = [HUMAN, ASSISTANT]
+            .iter()
+            .filter_map(|mark| said.find(mark))
+            .min();
         let end = end.unwrap_or(said.len());
         let content = &said[..end];
-        turns.push(messages::message(role, content.strip_prefix(' ').unwrap_or(content)));
+        turns.push(messages::message(
+            role,
+            content.strip_prefix(' ').unwrap_or(content),
+        ));
         rest = &said[end..];
         last = role;
     }
     if last != "assistant" {
         let expected = r"a transcript whose last turn is \n\nAssistant:";
-        return Err(Misfit::at(row.path(name), expected, r"\n\nHuman: as the last turn"));
+        return Err(Misfit::at(
+            row.path(name),
+            expected,
+            r"\n\nHuman: as the last turn",
+        ));
     }
     Ok(turns)
 }

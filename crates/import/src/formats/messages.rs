@@ -16,14 +16,20 @@ pub(crate) fn message(role: &str, content: &str) -> Value {
 /// `content` that is a text, a list of parts (text, image) or, beside `tool_calls`, nothing.
 pub(crate) fn check(value: &Value, path: &str) -> Result<(), Misfit> {
     const EXPECTED: &str = "a list of at least one message";
-    let list = value.as_array().ok_or_else(|| Misfit::at(path, EXPECTED, kind_of(value)))?;
+    let list = value
+        .as_array()
+        .ok_or_else(|| Misfit::at(path, EXPECTED, kind_of(value)))?;
     if list.is_empty() {
         return Err(Misfit::at(path, EXPECTED, "an empty list"));
     }
     for (i, entry) in list.iter().enumerate() {
         let fields = Fields::of(entry, &format!("{path}[{i}]"))?;
         if fields.text("role")?.is_empty() {
-            return Err(Misfit::at(fields.path("role"), "a role such as user", "an empty text"));
+            return Err(Misfit::at(
+                fields.path("role"),
+                "a role such as user",
+                "an empty text",
+            ));
         }
         if fields.has("tool_calls") && !fields.has("content") {
             continue;
@@ -33,7 +39,11 @@ pub(crate) fn check(value: &Value, path: &str) -> Result<(), Misfit> {
             || content.is_array()
             || (content.is_null() && fields.has("tool_calls"));
         if !allowed {
-            return Err(Misfit::at(fields.path("content"), "a text", kind_of(content)));
+            return Err(Misfit::at(
+                fields.path("content"),
+                "a text",
+                kind_of(content),
+            ));
         }
     }
     Ok(())
@@ -43,5 +53,9 @@ pub(crate) fn check(value: &Value, path: &str) -> Result<(), Misfit> {
 /// least one message after them.
 pub(crate) fn common(a: &[Value], b: &[Value]) -> usize {
     let most = a.len().min(b.len()).saturating_sub(1);
-    a.iter().zip(b).take(most).take_while(|(a, b)| a == b).count()
+    a.iter()
+        .zip(b)
+        .take(most)
+        .take_while(|(a, b)| a == b)
+        .count()
 }

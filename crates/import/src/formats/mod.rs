@@ -2,8 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
-use record::Draft;
-use serde_json::{Map, Value, json};
+use record::{Body, Draft, SealedValue, Subject, kinds::Source};
+use serde_json::Value;
 
 use crate::error::Misfit;
 
@@ -85,48 +85,27 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// A draft that says which part of the row it is of: `item` is what was judged (`r12/p1-p3`),
-    /// `part` the path in the row where the judgement stands.
-    ///
-    /// `sealed` must not be an object in itself: `Draft::from_json` would take it for a value with
-    /// its subject, so each is wrapped.
-    pub(crate) fn draft(
-        &self,
-        kind: &str,
-        item: &str,
-        part: Option<String>,
-        body: Value,
-        sealed: Vec<(&str, Value)>,
-    ) -> Result<Draft, Misfit> {
-        let mut source = Map::new();
-        source.insert("dataset".into(), self.dataset.into());
-        source.insert("row".into(), self.row.into());
-        if let Some(part) = &part {
-            source.insert("part".into(), part.as_str().into());
-        }
-        let mut body = match body {
-            Value::Object(body) => body,
-            _ => Map::new(),
-        };
-        body.insert("item".into(), format!("r{}{item}", self.row).into());
-        body.insert("source".into(), Value::Object(source));
-        for (field, value) in &sealed {
-            let bytes = record::canonical::to_canonical(value).map_or(usize::MAX, |b| b.len());
-            if bytes > record::MAX_SEALED_BYTES {
-                return Err(Misfit::at(
-                    (*field).to_owned(),
-                    format!("at most {} bytes of JSON", record::MAX_SEALED_BYTES),
-                    format!("{bytes} bytes"),
-                ));
-            }
-        }
-        let sealed: Map<String, Value> = sealed
-            .into_iter()
-            .map(|(field, value)| (field.to_owned(), json!({ "value": value })))
-            .collect();
-        Draft::from_json(&json!({ "kind": kind, "body": body, "sealed": sealed })).map_err(|e| {
-            let misfit = Misfit::row(format!("what makes an {kind} record"), e.to_string());
-            Misfit { field: part, ..misfit }
-        })
+    /// The opaque name of what was judged: `/p1-p3` of row 12 is `r12/p1-p3`.
+    pub(crate) fn item(&self, within: &str) -> Option<String> {
+        Some(format!("r{}{within}", self.row))
     }
+
+    /// Where a record is from; `part` counts the drafts of a row that has several.
+    pub(crate) fn source(&self, part: Option<usize>) -> Option<Source> {
+        let mut source = Source::new(self.dataset.to_owned(), self.row);
+        source.part = part.map(|part| part as u64);
+        Some(source)
+    }
+}
+
+/// A draft with these values sealed, which are the run's: a data set says of nobody who wrote it.
+pub(crate) fn sealed<B: Body>(body: B, values: &[(&str, Value)]) -> Result<Draft, Misfit> {
+    let mut draft = Draft::new(body);
+    for (field, value) in values {
+        // The draft would say so only when it is written.
+        SealedValue::from_json(value)
+            .map_err(|e| Misfit::at(*field, "a value that can be sealed", e.to_string()))?;
+        draft = draft.seal(field, value, Subject::Run);
+    }
+    Ok(draft)
 }

@@ -8,10 +8,13 @@
 //!
 //! Other columns (`tools`, `images`, scores) are left alone.
 
-use record::Draft;
-use serde_json::{Value, json};
+use record::{
+    Draft,
+    kinds::{AnnotationPreference, AnnotationRating, Choice, Scale},
+};
+use serde_json::Value;
 
-use super::{Place, messages};
+use super::{Place, messages, sealed};
 use crate::{
     error::Misfit,
     fields::{Fields, found, kind_of},
@@ -39,11 +42,19 @@ pub(super) fn drafts(row: &Value, place: &Place<'_>) -> Result<Vec<Draft>, Misfi
 fn pair(row: &Fields<'_>, place: &Place<'_>) -> Result<Draft, Misfit> {
     let chosen = Said::read(row, "chosen")?;
     let rejected = Said::read(row, "rejected")?;
-    let prompt = if row.has("prompt") { Some(Said::read(row, "prompt")?) } else { None };
+    let prompt = if row.has("prompt") {
+        Some(Said::read(row, "prompt")?)
+    } else {
+        None
+    };
     let (prompt, a, b) = match (prompt, chosen, rejected) {
         (None | Some(Said::Text(_)), Said::Messages(a), Said::Messages(b)) => {
             let shared = messages::common(a, b);
-            (list(&a[..shared]), Value::from(&a[shared..]), Value::from(&b[shared..]))
+            (
+                list(&a[..shared]),
+                Value::from(&a[shared..]),
+                Value::from(&b[shared..]),
+            )
         }
         (None, Said::Text(a), Said::Text(b)) => {
             let shared = common_text(a, b);
@@ -65,9 +76,12 @@ fn pair(row: &Fields<'_>, place: &Place<'_>) -> Result<Draft, Misfit> {
             return Err(mixed(row, "rejected", "a list of messages, as chosen is"));
         }
     };
-    let mut sealed = vec![("response_a", a), ("response_b", b)];
-    sealed.extend(prompt.map(|prompt| ("prompt", prompt)));
-    place.draft("annotation.preference", "", None, json!({ "choice": "a" }), sealed)
+    let mut values = vec![("response_a", a), ("response_b", b)];
+    values.extend(prompt.map(|prompt| ("prompt", prompt)));
+    let mut body = AnnotationPreference::new(Choice::A);
+    body.item = place.item("");
+    body.source = place.source(None);
+    sealed(body, &values)
 }
 
 fn single(row: &Fields<'_>, place: &Place<'_>) -> Result<Draft, Misfit> {
@@ -84,16 +98,17 @@ fn single(row: &Fields<'_>, place: &Place<'_>) -> Result<Draft, Misfit> {
     }
     let label = row.any("label", "true or false")?;
     let value = match label {
-        Value::Bool(good) => u8::from(*good),
+        Value::Bool(good) => f64::from(u8::from(*good)),
         other => return Err(Misfit::at(row.path("label"), "true or false", found(other))),
     };
-    let body = json!({
-        "criterion": "label",
-        "scale": { "min": 0, "max": 1 },
-        "value": value,
-    });
-    let sealed = vec![("prompt", prompt.into()), ("response", completion.into())];
-    place.draft("annotation.rating", "", None, body, sealed)
+    let mut body = AnnotationRating::new(Scale::new(0.0, 1.0), value);
+    body.criterion = Some("label".to_owned());
+    body.item = place.item("");
+    body.source = place.source(None);
+    sealed(
+        body,
+        &[("prompt", prompt.into()), ("response", completion.into())],
+    )
 }
 
 /// What a column holds: TRL calls the first form standard, the second conversational.
@@ -127,7 +142,11 @@ impl From<Said<'_>> for Value {
 }
 
 fn mixed(row: &Fields<'_>, name: &str, expected: &str) -> Misfit {
-    let found = if expected.starts_with("a text") { "a list of messages" } else { "a text" };
+    let found = if expected.starts_with("a text") {
+        "a list of messages"
+    } else {
+        "a text"
+    };
     Misfit::at(row.path(name), expected, found)
 }
 
@@ -149,5 +168,9 @@ fn common_text(a: &str, b: &str) -> usize {
         .take_while(|(a, b)| a == b)
         .map(|(character, _)| character.len_utf8())
         .sum();
-    if a[..shared].ends_with(' ') { shared - 1 } else { shared }
+    if a[..shared].ends_with(' ') {
+        shared - 1
+    } else {
+        shared
+    }
 }
