@@ -1,1 +1,3 @@
 //! Clocks, failing stores and fixtures; only ever a dev-dependency.
+
+pub mod log;

@@ -12,13 +12,23 @@
 //! answer could be had (a file that cannot be opened, a server that does not answer).
 
 pub mod bundle;
+mod chains;
+mod commitments;
 mod document;
 mod error;
+mod files;
+mod log;
+mod meaning;
+mod paths;
 mod pipeline;
+mod proof;
 mod render;
 mod report;
 mod sealed;
+mod signatures;
 mod source;
+mod tree;
+mod trust;
 #[cfg(feature = "url")]
 mod url;
 
@@ -26,8 +36,11 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::thread;
 
+pub use bundle::check::bundle;
 pub use document::Document;
 pub use error::VerifyError;
+pub use log::log;
+pub use proof::proof;
 pub use report::{
     Check, Counts, Failure, Issued, KEPT, Named, Report, SealedValues, Signed, Subject, Trust,
     Verdict,

@@ -70,11 +70,13 @@ impl Meaning {
         self.records += 1;
         let keep = matches!(
             record.kind(),
-            Kind::StreamOpened
-                | Kind::StreamSigned
-                | Kind::RunStarted
-                | Kind::RunSealed
-                | Kind::DocumentIssued
+            Some(
+                Kind::StreamOpened
+                    | Kind::StreamSigned
+                    | Kind::RunStarted
+                    | Kind::RunSealed
+                    | Kind::DocumentIssued
+            )
         );
         let kept = keep.then(|| {
             self.kept.push(bytes.to_vec());
@@ -97,7 +99,7 @@ impl Meaning {
         other: Option<Hash>,
         kept: Option<u16>,
     ) {
-        let name = (record.scope(), record.stream());
+        let name = (record.scope(), *record.stream());
         // The stream of the record before is the likely one; a batch has few.
         let known = self
             .links
@@ -139,16 +141,12 @@ impl Meaning {
         match (unknown, &envelope) {
             (Some(name), Some(_)) => *self.unknown.entry(name).or_default() += 1,
             _ => {
-                let mut failure = Failure::new(
+                let failure = Failure::new(
                     Check::Record,
                     "a canonical record that fits the schema of its kind",
                     error.to_string(),
-                )
-                .at(index);
-                if let Some(record) = &envelope {
-                    failure = locate(failure, record);
-                }
-                self.failures.push(failure);
+                );
+                self.failures.push(locate(failure.at(index), bytes));
             }
         }
         match &envelope {
@@ -158,16 +156,35 @@ impl Meaning {
     }
 }
 
-/// Says which run, stream and seq a failure is about.
-pub(crate) fn locate(failure: Failure, record: &Record<'_>) -> Failure {
-    failure.of(record.scope().as_str(), record.stream().as_str()).seq(record.seq())
-}
-
-/// [`locate`] from a record's bytes, as far as they can still be read.
+/// Says which run, stream and seq a failure is about, as far as the bytes can still be read: where
+/// they are wrong, somebody has to be told where to look.
 #[cold]
-pub(crate) fn locate_bytes(failure: Failure, bytes: &[u8]) -> Failure {
-    match Record::parse_envelope(bytes) {
-        Ok(record) => locate(failure, &record),
-        Err(_) => failure,
+pub(crate) fn locate(mut failure: Failure, bytes: &[u8]) -> Failure {
+    #[derive(serde::Deserialize)]
+    struct Place {
+        run: String,
+        stream: String,
+        seq: u64,
     }
+    if let Ok(record) = Record::parse_envelope(bytes) {
+        return failure
+            .of(record.scope().as_str(), record.stream().as_str())
+            .seq(record.seq());
+    }
+    if let Ok(place) = serde_json::from_slice::<Place>(bytes) {
+        return failure.of(&place.run, &place.stream).seq(place.seq);
+    }
+    // Not even JSON: the members of the envelope that follow the body are the last of their name.
+    let text = String::from_utf8_lossy(bytes);
+    let member = |name: &str| {
+        let value = &text[text.rfind(&format!("\"{name}\":"))? + name.len() + 3..];
+        let value = value.strip_prefix('"').unwrap_or(value);
+        let end = value.find(['"', ',', '}']).unwrap_or(value.len());
+        Some(value[..end].to_owned())
+    };
+    let printable = |text: &String| text.len() <= 64 && text.chars().all(|c| c.is_ascii_graphic());
+    failure.run = member("run").filter(printable);
+    failure.stream = member("stream").filter(printable);
+    failure.seq = member("seq").and_then(|seq| seq.parse().ok());
+    failure
 }

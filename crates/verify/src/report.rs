@@ -208,6 +208,9 @@ pub struct Signed {
     pub size: u64,
     /// The tree's root, base64.
     pub root: String,
+    /// The signed note itself, for whoever wants to keep it; empty where a proof was checked.
+    #[serde(skip)]
+    pub note: Vec<u8>,
 }
 
 /// A name and how many more there are: at most [`KEPT`] are kept.

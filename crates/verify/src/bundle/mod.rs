@@ -1,8 +1,8 @@
 //! A bundle: one file with which one run is verified offline.
 //!
-//! [`format`] is the frame, shared with the ledger that writes bundles.
+//! [`format`] is the frame, shared with the ledger that writes bundles; [`check`] verifies one.
 
-
+pub mod check;
 pub mod format;
 
 pub use format::{Entry, FormatError, Header, Reader, Writer};

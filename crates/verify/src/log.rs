@@ -1,0 +1,289 @@
+//! A whole log, from its entries up to its signed root.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tlog::{EntryBundle, Hash, Policy, TileId, TileLevel, TreeSize, leaf_hash, tile_root};
+
+use crate::chains::Chains;
+use crate::meaning::{Meaning, locate};
+use crate::pipeline::{self, Work};
+use crate::report::{Check, Failure, Report, SealedValues, Subject};
+use crate::signatures::{SignatureJob, Signatures};
+use crate::source::{MAX_CHECKPOINT_BYTES, MAX_ENTRY_BUNDLE_BYTES, MAX_TILE_BYTES, Source};
+use crate::tree::{Leaves, Tree, missing, wrong_length};
+use crate::{Options, VerifyError, commitments, files, paths, trust};
+
+/// Checks a log against `policy`.
+///
+/// Memory does not grow with the log's size: see `docs/what-verify-proves.md`.
+///
+/// # Errors
+///
+/// [`VerifyError`] if the log cannot be read. What is wrong with it is in the report.
+pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Report, VerifyError> {
+    let mut report = Report::new(Subject::Log, source.name());
+    report.hashes_only = options.hashes_only;
+    let mut note = Vec::new();
+    if !source.read("checkpoint", MAX_CHECKPOINT_BYTES, &mut note)? {
+        return Err(VerifyError::NoCheckpoint { source_name: source.name() });
+    }
+    let Some(signed) = trust::checkpoint(policy, &note, &mut report) else {
+        return Ok(report.finish());
+    };
+    let since = match &options.since {
+        Some(note) => trust::since(policy, note, &signed, &mut report),
+        None => None,
+    };
+    if options.openings.is_some() && !options.hashes_only {
+        report.sealed_values = SealedValues::Checked;
+    }
+
+    let size = signed.size;
+    let work = LogWork {
+        source,
+        size,
+        options,
+        done: AtomicU64::new(0),
+        signatures: Signatures::default(),
+    };
+    let mut tree = Tree::new(source, size, since.as_ref().map(|since| since.size));
+    let mut chains = Chains::new(options);
+    let consume = |batch: Batch, jobs: &mut Vec<SignatureJob>| {
+        report.counts.entries += batch.entries;
+        report.counts.bytes += batch.bytes;
+        report.counts.files += batch.files;
+        batch.failures.into_iter().for_each(|failure| report.fail(failure));
+        tree.push(&batch.leaves)?;
+        tree.failures.drain(..).for_each(|failure| report.fail(failure));
+        if !options.hashes_only {
+            chains.admit(batch.meaning, &mut report, jobs);
+        }
+        Ok(())
+    };
+    // More threads than bundles would have nothing to do.
+    let bundles = size.div_ceil(256).max(1);
+    let threads = NonZeroUsize::new(bundles.min(options.threads().get() as u64) as usize)
+        .unwrap_or(NonZeroUsize::MIN);
+    pipeline::run(&work, threads, consume)?;
+
+    let root_at_since = tree.finish(signed.root)?;
+    tree.failures.drain(..).for_each(|failure| report.fail(failure));
+    report.counts.files += tree.files;
+    report.conclusions = tree.conclusions;
+    if let Some(since) = since {
+        trust::hold_since(&since, root_at_since, &mut report);
+    }
+    work.signatures.finish(&mut report);
+    if options.hashes_only {
+        if options.document.is_some() {
+            report.leave_unchecked("the document: only hashes were asked for");
+        }
+    } else {
+        chains.finish(&mut report);
+    }
+    all_files(source, policy, size, &mut report)?;
+    Ok(report.finish())
+}
+
+/// Accounts for every file, where files can be listed.
+fn all_files(
+    source: &Source,
+    policy: &Policy,
+    size: u64,
+    report: &mut Report,
+) -> Result<(), VerifyError> {
+    let Source::Directory(root) = source else { return Ok(()) };
+    let newer = || {
+        let mut note = Vec::new();
+        let read = source.read("checkpoint", MAX_CHECKPOINT_BYTES, &mut note);
+        if matches!(read, Ok(true)) { trust::size(policy, &note).unwrap_or(0) } else { 0 }
+    };
+    let found = files::check(root, source, size, newer)?;
+    report.counts.files += found.stale;
+    found.failures.into_iter().for_each(|failure| report.fail(failure));
+    Ok(())
+}
+
+/// What one entry bundle came to.
+struct Batch {
+    leaves: Leaves,
+    meaning: Meaning,
+    failures: Vec<Failure>,
+    entries: u64,
+    bytes: u64,
+    files: u64,
+}
+
+#[derive(Default)]
+struct Scratch {
+    entries: Vec<u8>,
+    tile: Vec<u8>,
+}
+
+struct LogWork<'a> {
+    source: &'a Source,
+    size: u64,
+    options: &'a Options<'a>,
+    done: AtomicU64,
+    signatures: Signatures,
+}
+
+impl Work for LogWork<'_> {
+    type Piece = TileId;
+    type Item = Batch;
+    type Job = SignatureJob;
+    type Scratch = Scratch;
+
+    fn claim(&self, number: u64) -> Result<Option<TileId>, VerifyError> {
+        Ok(TileId::entries(number, TreeSize(self.size)))
+    }
+
+    fn produce(&self, bundle: TileId, scratch: &mut Scratch) -> Result<Batch, VerifyError> {
+        let mut batch = Batch {
+            leaves: Leaves { width: bundle.width().into(), ..Leaves::default() },
+            meaning: Meaning::default(),
+            failures: Vec::new(),
+            entries: 0,
+            bytes: 0,
+            files: 0,
+        };
+        let found =
+            paths::read(self.source, bundle, MAX_ENTRY_BUNDLE_BYTES, &mut scratch.entries)?;
+        if found {
+            batch.files += 1;
+        } else {
+            batch.failures.push(missing(&bundle.path()));
+            scratch.entries.clear();
+        }
+        let entries = batch.hash(bundle, &scratch.entries, found);
+        batch.compare(self.source, bundle, &mut scratch.tile, &entries)?;
+        if !self.options.hashes_only {
+            batch.mean(bundle, &entries, self.options);
+        }
+        if let Some(progress) = self.options.progress {
+            let width = u64::from(bundle.width());
+            progress(self.done.fetch_add(width, Ordering::Relaxed) + width, self.size);
+        }
+        Ok(batch)
+    }
+
+    fn job(&self, job: SignatureJob) {
+        self.signatures.check(&job);
+    }
+}
+
+impl Batch {
+    /// Hashes each entry; as many as the bytes yield.
+    fn hash<'b>(&mut self, bundle: TileId, bytes: &'b [u8], found: bool) -> Vec<&'b [u8]> {
+        let mut entries = Vec::with_capacity(bundle.width().into());
+        self.leaves.computed.reserve(bundle.width().into());
+        let items = EntryBundle::new(bytes, bundle.width()).into_iter().flatten();
+        for entry in items {
+            match entry {
+                Ok(entry) => {
+                    self.leaves.computed.push(leaf_hash(entry));
+                    self.bytes += entry.len() as u64;
+                    entries.push(entry);
+                }
+                Err(error) if found => self.failures.push(
+                    Failure::new(
+                        Check::EntryBundle,
+                        format!("{} entries and nothing else", bundle.width()),
+                        error.to_string(),
+                    )
+                    .path(bundle.path()),
+                ),
+                Err(_) => {}
+            }
+        }
+        self.entries = entries.len() as u64;
+        if self.leaves.computed.len() == 256 {
+            self.leaves.root = Some(tile_root(&self.leaves.computed));
+        }
+        entries
+    }
+
+    /// Holds the leaves against the level-0 tile.
+    fn compare(
+        &mut self,
+        source: &Source,
+        bundle: TileId,
+        buffer: &mut Vec<u8>,
+        entries: &[&[u8]],
+    ) -> Result<(), VerifyError> {
+        let Some(tile) = TileId::in_tree(
+            TileLevel::Hashes(0),
+            bundle.index(),
+            // The checkpoint's size is what makes the bundle as wide as it is.
+            TreeSize(bundle.index() * 256 + u64::from(bundle.width())),
+        ) else {
+            return Ok(());
+        };
+        if !paths::read(source, tile, MAX_TILE_BYTES, buffer)? {
+            self.failures.push(missing(&tile.path()));
+            return Ok(());
+        }
+        self.files += 1;
+        let width = self.leaves.width;
+        let (held, rest) = buffer.as_chunks::<32>();
+        if held.len() != width || !rest.is_empty() {
+            self.failures.push(wrong_length(&tile.path(), width, buffer.len()));
+            return Ok(());
+        }
+        let same = self.leaves.computed.len() == width
+            && self.leaves.computed.iter().zip(held).all(|(leaf, held)| leaf.as_bytes() == held);
+        if !same {
+            let held = held.iter().map(|hash| Hash::new(*hash)).collect();
+            self.differences(bundle, tile, held, entries);
+        }
+        Ok(())
+    }
+
+    /// Says which records differ from their leaves.
+    #[cold]
+    fn differences(&mut self, bundle: TileId, tile: TileId, held: Vec<Hash>, entries: &[&[u8]]) {
+        // In a bundle that is framed wrongly everything after the fault differs: one is enough.
+        let at_most = if self.failures.is_empty() { usize::MAX } else { 1 };
+        let differing = self
+            .leaves
+            .computed
+            .iter()
+            .zip(&held)
+            .enumerate()
+            .filter(|(_, (leaf, held))| leaf != held)
+            .take(at_most);
+        for (at, (leaf, held)) in differing {
+            let failure = Failure::new(
+                Check::Leaf,
+                format!("leaf hash {held}, as {tile} has it"),
+                format!("{leaf}, the hash of this entry in {bundle}"),
+            );
+            let failure = failure.at(bundle.first_leaf() + at as u64).path(bundle.path());
+            self.failures.push(locate(failure, entries[at]));
+        }
+        self.leaves.stored = Some(held);
+    }
+
+    /// Reads what the entries mean.
+    fn mean(&mut self, bundle: TileId, entries: &[&[u8]], options: &Options<'_>) {
+        let first = bundle.first_leaf();
+        let collect = options.openings.is_some();
+        for (at, entry) in entries.iter().enumerate() {
+            self.meaning.read(
+                at as u16,
+                first + at as u64,
+                entry,
+                self.leaves.computed[at],
+                self.leaves.other(at),
+                collect,
+            );
+        }
+        for at in entries.len()..self.leaves.width {
+            self.meaning.lost.extend(self.leaves.best(at));
+        }
+        if let Some(openings) = options.openings {
+            commitments::check(&mut self.meaning, bundle.index(), first, &self.leaves, openings);
+        }
+    }
+}
