@@ -1,0 +1,61 @@
+//! The card as a page.
+
+use askama::Template;
+
+use crate::{
+    ReportError,
+    card::ModelCard,
+    figure::{Bytes, Count, Number, Percent},
+    series::Series,
+    svg,
+};
+
+/// As many annotators have a bar.
+const ANNOTATOR_BARS: usize = 24;
+
+/// As many model checkpoints are listed; the JSON has all.
+const MAX_LISTED: usize = 50;
+
+#[derive(Template)]
+#[template(path = "card.html")]
+struct Page<'a> {
+    card: &'a ModelCard,
+    plots: Vec<Plot<'a>>,
+}
+
+/// A plot of a quantity over steps, and what is said below it.
+struct Plot<'a> {
+    name: &'static str,
+    note: &'static str,
+    series: &'a Series,
+    svg: String,
+}
+
+pub(crate) fn render(card: &ModelCard) -> Result<String, ReportError> {
+    let training = &card.training;
+    let plots = [
+        (
+            "Reward",
+            "mean of each update's batch",
+            "reward",
+            &training.reward,
+        ),
+        (
+            "KL divergence",
+            "from the reference policy, in nats",
+            "kl",
+            &training.kl,
+        ),
+        ("Loss", "of each update", "loss", &training.loss),
+    ]
+    .into_iter()
+    .filter(|(.., series)| !series.is_empty())
+    .map(|(name, note, class, series)| Plot {
+        name,
+        note,
+        series,
+        svg: svg::line(series, name, class),
+    })
+    .collect();
+    Ok(Page { card, plots }.render()?)
+}
