@@ -1,8 +1,9 @@
 //! One method for each thing a server does.
 
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use record::{RunId, Scope, StreamName, Submission};
+use record::{RunId, StreamName, Submission};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::http::Method;
@@ -317,7 +318,7 @@ fn encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            let _ = write!(out, "%{byte:02X}");
         }
     }
     out

@@ -64,7 +64,7 @@ pub enum ClientError {
     },
     /// A draft that makes no record; nothing was sent.
     #[error(transparent)]
-    Draft(#[from] WriteError),
+    Record(#[from] WriteError),
     /// A downloaded file could not be written.
     #[error("cannot write the download: {0}")]
     Download(#[source] std::io::Error),

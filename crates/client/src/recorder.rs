@@ -51,7 +51,7 @@ impl<S: Sink> Recorder<S> {
     /// batch where that is full or old; the draft itself is taken in either case.
     ///
     /// # Errors
-    /// [`ClientError::Draft`], and then nothing was taken; else what sending ended in.
+    /// [`ClientError::Record`], and then nothing was taken; else what sending ended in.
     pub fn record(&mut self, draft: Draft) -> Result<RecordHash, ClientError> {
         // `stream.opened` comes before the first record, `stream.signed` after one.
         let at = usize::from(self.writer.head().is_none());
@@ -95,7 +95,7 @@ impl<S: Sink> Recorder<S> {
     /// of the run's owner.
     ///
     /// # Errors
-    /// [`ClientError::Draft`] where there is nothing to seal, else what sending ended in.
+    /// [`ClientError::Record`] where there is nothing to seal, else what sending ended in.
     pub fn seal(
         mut self,
         status: RunStatus,

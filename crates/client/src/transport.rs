@@ -47,7 +47,7 @@ impl Transport {
             .max_redirects_will_error(false)
             .user_agent(concat!("rlhf-audit/", env!("CARGO_PKG_VERSION")))
             .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_send_body(Some(Duration::from_secs(60)))
+            .timeout_send_body(Some(Duration::from_mins(1)))
             .timeout_recv_response(Some(Duration::from_secs(30)))
             .build()
             .new_agent();

@@ -128,7 +128,7 @@ pub(crate) struct NewRun {
 
 /// A run.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Run {
+pub(crate) struct RunSummary {
     /// Its id, a ULID.
     #[schema(example = "01K9ZX3V5B6C7D8E9F0G1H2J3K")]
     pub(crate) run: String,
@@ -151,7 +151,7 @@ pub(crate) struct Run {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RunPage {
     /// The runs.
-    pub(crate) runs: Vec<Run>,
+    pub(crate) runs: Vec<RunSummary>,
     /// Ask for more with this as `after`; null at the end.
     pub(crate) next: Option<String>,
 }
@@ -170,7 +170,7 @@ pub(crate) struct RunParams {
 
 /// How far one stream is: what its producer has to know to go on.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Stream {
+pub(crate) struct StreamHead {
     /// Its name.
     pub(crate) stream: String,
     /// The `seq` its next record has.
@@ -185,7 +185,7 @@ pub(crate) struct Stream {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Streams {
     /// By name.
-    pub(crate) streams: Vec<Stream>,
+    pub(crate) streams: Vec<StreamHead>,
 }
 
 /// How a run ended.
@@ -243,13 +243,22 @@ pub(crate) struct CardParams {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct IssuedCard {
     /// Where `document.issued` went.
-    pub(crate) receipt: Receipt,
-    /// The card in Markdown, exactly as recorded.
-    pub(crate) markdown: String,
-    /// The card as one page, exactly as recorded.
-    pub(crate) html: String,
-    /// The card for programs, exactly as recorded.
-    pub(crate) json: String,
+    pub(crate) index: u64,
+    /// Its name: SHA-256 of 0x00 and its bytes, in base64.
+    pub(crate) leaf_hash: String,
+    /// The card in each of its forms.
+    pub(crate) files: Vec<CardFile>,
+}
+
+/// One form of a model card.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CardFile {
+    /// Such as `model-card.html`.
+    pub(crate) name: &'static str,
+    /// Such as `text/html`.
+    pub(crate) media_type: &'static str,
+    /// Exactly the text whose digest was recorded.
+    pub(crate) content: String,
 }
 
 /// A token as it is listed: never its secret.

@@ -4,6 +4,8 @@
 mod page;
 mod schema;
 
+use std::fmt::Write as _;
+
 pub(crate) use page::render;
 
 /// `/`: what this is, with links.
@@ -39,15 +41,15 @@ fn prose(text: &str) -> String {
             let items = block
                 .lines()
                 .map(|line| format!("<li>{}</li>", code(&line[2..])));
-            out.push_str(&format!("<ul>{}</ul>", items.collect::<String>()));
+            let _ = write!(out, "<ul>{}</ul>", items.collect::<String>());
         } else if let Some(example) = block
             .strip_prefix("```")
             .and_then(|b| b.strip_suffix("```"))
         {
             let example = example.split_once('\n').map_or(example, |(_, rest)| rest);
-            out.push_str(&format!("<pre>{}</pre>", escape(example)));
+            let _ = write!(out, "<pre>{}</pre>", escape(example));
         } else {
-            out.push_str(&format!("<p>{}</p>", code(block)));
+            let _ = write!(out, "<p>{}</p>", code(block));
         }
     }
     out

@@ -6,6 +6,7 @@
 mod api;
 mod auth;
 mod body;
+pub mod cards;
 mod catalogue;
 mod docs;
 mod error;

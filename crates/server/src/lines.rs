@@ -39,7 +39,7 @@ pub(crate) fn many(body: &[u8]) -> Result<Vec<Submission>, Problem> {
     if body.is_empty() {
         return Err(empty());
     }
-    let count = body.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let count = memchr::memchr_iter(b'\n', body).count() + 1;
     if count >= TOO_MANY_RECORDS {
         return Err(Problem::too_large(
             "too-many-records",

@@ -1,12 +1,16 @@
 //! What may be set when a server starts, with the limits it keeps otherwise.
 
+use std::fmt;
 use std::time::Duration;
 
 /// How a server behaves. `Options::default()` is meant for production.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Lets everybody in as the local admin. Refused unless the address is a loopback one.
     pub no_auth: bool,
+    /// A token that is the local admin's for as long as this server runs, and that no ledger
+    /// stores: for a process that serves a ledger to itself.
+    pub session_token: Option<String>,
     /// The most connections open at once; more wait to be accepted. Each costs a task and a
     /// buffer, so this bounds memory.
     pub max_connections: usize,
@@ -24,11 +28,22 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             no_auth: false,
+            session_token: None,
             max_connections: 1_024,
             header_timeout: Duration::from_secs(30),
             body_stall: Duration::from_secs(15),
             published_wait: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(10),
         }
+    }
+}
+
+impl fmt::Debug for Options {
+    /// Without the session's token: what is printed ends up in logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("no_auth", &self.no_auth)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
     }
 }

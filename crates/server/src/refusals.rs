@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use ledger::{AppendCode, AppendError, LedgerError, SubmitError};
 
+use crate::cards::CardError;
 use crate::problem::Problem;
 
 /// How long to stay away from an overloaded ledger: its queue is worth well under a second.
@@ -62,6 +63,15 @@ impl From<LedgerError> for Problem {
             LedgerError::UnknownRole { .. } => Self::unprocessable("bad-object", error.to_string()),
             LedgerError::Append(error) => error.into(),
             LedgerError::Submit(error) => error.into(),
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<CardError> for Problem {
+    fn from(error: CardError) -> Self {
+        match error {
+            CardError::Ledger(error) => error.into(),
             other => Self::internal(&other),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use ledger::{Ledger, LedgerError, Principal};
+use ledger::{Ledger, Principal};
 
 use crate::catalogue::PROBLEMS;
 use crate::docs;
@@ -91,16 +91,22 @@ impl State {
 
     /// The latest published checkpoint, as it is signed.
     pub(crate) fn checkpoint_note(&self) -> Option<Vec<u8>> {
-        self.ledger().checkpoint().map(|(_, note)| note)
+        self.ledger().checkpoint().map(|published| published.note.to_vec())
     }
 
     /// Asks the ledger something that reads a disk, on a thread that may wait for it.
-    pub(crate) async fn blocking<T: Send + 'static>(
+    pub(crate) async fn blocking<T, E>(
         &self,
-        ask: impl FnOnce(&Ledger) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Result<T, Problem> {
+        ask: impl FnOnce(&Ledger) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        E: Into<Problem> + Send + 'static,
+    {
         let ledger = self.ledger_handle();
         let answer = tokio::task::spawn_blocking(move || ask(&ledger)).await;
-        Ok(answer.map_err(|error| Problem::internal(&error))??)
+        answer
+            .map_err(|error| Problem::internal(&error))?
+            .map_err(Into::into)
     }
 }

@@ -1,5 +1,7 @@
 //! The page itself: contents, operations by tag, then schemas.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::schema::{fields, words};
@@ -25,19 +27,20 @@ pub(crate) fn render(openapi: &Value, problems: &[(&str, &str)]) -> String {
         let name = tag["name"].as_str().unwrap_or("");
         let operations = operations(openapi, name);
         let links: String = operations.iter().map(link).collect();
-        contents.push_str(&format!("<h2>{}</h2><ul>{links}</ul>", escape(name)));
+        let _ = write!(contents, "<h2>{}</h2><ul>{links}</ul>", escape(name));
         let about = tag["description"].as_str().map(prose).unwrap_or_default();
-        body.push_str(&format!("<section><h2>{}</h2>{about}", escape(name)));
+        let _ = write!(body, "<section><h2>{}</h2>{about}", escape(name));
         body.extend(operations.iter().map(operation));
         body.push_str("</section>");
     }
     contents.push_str("<h2><a href=\"#problems\">Problems</a></h2>");
     body.push_str("<section id=\"problems\"><h2>Problems</h2><table><tbody>");
     for (code, meaning) in problems {
-        body.push_str(&format!(
+        let _ = write!(
+            body,
             "<tr id=\"problem-{code}\"><td><code>{code}</code></td><td>{}</td></tr>",
             prose(meaning)
-        ));
+        );
     }
     body.push_str("</tbody></table></section>");
     if let Some(schemas) = openapi
@@ -53,9 +56,10 @@ pub(crate) fn render(openapi: &Value, problems: &[(&str, &str)]) -> String {
                 .unwrap_or_default();
             let fields = fields(schema).unwrap_or_else(|| format!("<p>{}</p>", words(schema)));
             let name = escape(name);
-            body.push_str(&format!(
+            let _ = write!(
+                body,
                 "<article id=\"schema-{name}\"><h3>{name}</h3>{about}{fields}</article>"
-            ));
+            );
         }
         body.push_str("</section>");
     }
@@ -129,17 +133,18 @@ fn operation(operation: &Operation<'_>) -> String {
         prose(text("description")),
         method = escape(operation.method),
     );
-    out.push_str(&format!("<p><small>{}</small></p>", who(value)));
+    let _ = write!(out, "<p><small>{}</small></p>", who(value));
     if let Some(parameters) = value["parameters"].as_array().filter(|p| !p.is_empty()) {
         out.push_str("<h4>Parameters</h4><table><tbody>");
         for parameter in parameters {
-            out.push_str(&format!(
+            let _ = write!(
+                out,
                 "<tr><td><code>{}</code> <small>{}</small></td><td>{}</td><td>{}</td></tr>",
                 escape(parameter["name"].as_str().unwrap_or("")),
                 escape(parameter["in"].as_str().unwrap_or("")),
                 words(&parameter["schema"]),
-                prose(parameter["description"].as_str().unwrap_or("")),
-            ));
+                prose(parameter["description"].as_str().unwrap_or(""))
+            );
         }
         out.push_str("</tbody></table>");
     }
@@ -148,10 +153,11 @@ fn operation(operation: &Operation<'_>) -> String {
             .as_str()
             .map(prose)
             .unwrap_or_default();
-        out.push_str(&format!(
+        let _ = write!(
+            out,
             "<h4>Request body</h4>{about}<ul>{}</ul>",
             media(content)
-        ));
+        );
     }
     if let Some(responses) = value["responses"].as_object() {
         out.push_str("<h4>Answers</h4><table><tbody>");
@@ -160,11 +166,12 @@ fn operation(operation: &Operation<'_>) -> String {
                 .as_object()
                 .map(media)
                 .unwrap_or_default();
-            out.push_str(&format!(
+            let _ = write!(
+                out,
                 "<tr><td><b>{}</b></td><td>{}<ul>{content}</ul></td></tr>",
                 escape(status),
-                prose(response["description"].as_str().unwrap_or("")),
-            ));
+                prose(response["description"].as_str().unwrap_or(""))
+            );
         }
         out.push_str("</tbody></table>");
     }
@@ -201,5 +208,6 @@ fn media(content: &serde_json::Map<String, Value>) -> String {
             };
             format!("<li><code>{}</code>{schema}</li>", escape(media_type))
         })
-        .collect()
+        .collect::<Vec<_>>()
+        .concat()
 }

@@ -1,5 +1,7 @@
 //! One JSON Schema as a table of fields, or as a few words where it is simple.
 
+use std::fmt::Write as _;
+
 use serde_json::Value;
 
 use super::{escape, prose};
@@ -38,10 +40,10 @@ pub(super) fn words(schema: &Value) -> String {
         _ => "any".to_owned(),
     };
     if let Some(format) = schema["format"].as_str() {
-        text.push_str(&format!(" ({})", escape(format)));
+        let _ = write!(text, " ({})", escape(format));
     }
     if let (Some(least), Some(most)) = (schema["minimum"].as_u64(), schema["maximum"].as_u64()) {
-        text.push_str(&format!(", {least} to {most}"));
+        let _ = write!(text, ", {least} to {most}");
     }
     text
 }
@@ -54,7 +56,7 @@ pub(super) fn fields(schema: &Value) -> Option<String> {
             .as_array()
             .is_some_and(|names| names.iter().any(|n| n == name))
     };
-    let rows: String = properties
+    let rows: Vec<String> = properties
         .iter()
         .map(|(name, field)| {
             let optional = if required(name) {
@@ -65,10 +67,11 @@ pub(super) fn fields(schema: &Value) -> Option<String> {
             let mut meaning = field["description"].as_str().map(prose).unwrap_or_default();
             for example in ["example", "default"] {
                 if !field[example].is_null() {
-                    meaning.push_str(&format!(
+                    let _ = write!(
+                        meaning,
                         "<p><small>{example}: <code>{}</code></small></p>",
                         escape(&field[example].to_string())
-                    ));
+                    );
                 }
             }
             format!(
@@ -80,7 +83,8 @@ pub(super) fn fields(schema: &Value) -> Option<String> {
         .collect();
     Some(format!(
         "<table><thead><tr><th>Field</th><th>Type</th><th>Meaning</th></tr></thead>\
-         <tbody>{rows}</tbody></table>"
+         <tbody>{}</tbody></table>",
+        rows.concat()
     ))
 }
 

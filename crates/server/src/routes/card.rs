@@ -3,17 +3,19 @@
 use axum::Json;
 use axum::extract::State as Extracted;
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
+use record::RecordHash;
 
-use crate::api::{CardParams, IssuedCard};
-use crate::auth::Caller;
+use crate::api::{CardFile, CardFormat, CardParams, IssuedCard};
+use crate::cards::{self, CardError};
 use crate::extract::{Named, Params};
 use crate::problem::Problem;
 use crate::state::State;
 
 /// Show a run's model card
 ///
-/// Every number comes from the log and says from where. Showing records nothing.
+/// Every number comes from the published log and says from where. Showing records nothing.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run}/card",
@@ -22,16 +24,34 @@ use crate::state::State;
     params(("run" = String, Path, description = "The run's id, or its name"), CardParams),
     responses(
         (status = 200, description = "The card", content((String = "text/markdown"), (String = "text/html"), (Object = "application/json"))),
-        (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not-found`, or `not-published`", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = ["reader", "admin"]))
 )]
 pub(crate) async fn show(
-    Extracted(_state): Extracted<State>,
-    Named(_run): Named<String>,
-    Params(_params): Params<CardParams>,
+    Extracted(state): Extracted<State>,
+    Named(run): Named<String>,
+    Params(params): Params<CardParams>,
 ) -> Result<Response, Problem> {
-    Err(Problem::not_found("later", "later"))
+    let format = params.format.unwrap_or_default();
+    let text = state
+        .blocking(move |ledger| {
+            let run = ledger.find_run(&run)?;
+            let card = cards::model_card(ledger, run)?;
+            let text = match format {
+                CardFormat::Markdown => card.markdown(),
+                CardFormat::Html => card.html(),
+                CardFormat::Json => card.json(),
+            };
+            text.map_err(CardError::from)
+        })
+        .await?;
+    let media_type = match format {
+        CardFormat::Markdown => "text/markdown; charset=utf-8",
+        CardFormat::Html => "text/html; charset=utf-8",
+        CardFormat::Json => "application/json",
+    };
+    Ok(([(CONTENT_TYPE, media_type)], text).into_response())
 }
 
 /// Issue a run's model card
@@ -45,15 +65,30 @@ pub(crate) async fn show(
     tag = "Runs",
     params(("run" = String, Path, description = "The run's id, or its name")),
     responses(
-        (status = 201, description = "Issued", body = IssuedCard),
-        (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
+        (status = 201, description = "Issued, and durable", body = IssuedCard),
+        (status = 404, description = "`not-found`, or `not-published`", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = ["admin"]))
 )]
 pub(crate) async fn issue(
-    Extracted(_state): Extracted<State>,
-    Caller(_principal): Caller,
-    Named(_run): Named<String>,
+    Extracted(state): Extracted<State>,
+    Named(run): Named<String>,
 ) -> Result<(StatusCode, Json<IssuedCard>), Problem> {
-    Err(Problem::not_found("later", "later"))
+    let issued = state
+        .blocking(move |ledger| {
+            let run = ledger.find_run(&run)?;
+            cards::issue(ledger, run)
+        })
+        .await?;
+    let files = issued.files.into_iter().map(|file| CardFile {
+        name: file.name,
+        media_type: file.media_type,
+        content: file.content,
+    });
+    let answer = IssuedCard {
+        index: issued.receipt.index,
+        leaf_hash: RecordHash::from(issued.receipt.leaf_hash).to_string(),
+        files: files.collect(),
+    };
+    Ok((StatusCode::CREATED, Json(answer)))
 }

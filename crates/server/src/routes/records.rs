@@ -32,7 +32,7 @@ pub(crate) async fn list(
     Params(params): Params<RecordParams>,
 ) -> Result<Json<RecordPage>, Problem> {
     let query = ledger::Query {
-        run: params.run.as_deref().map(scope).transpose()?,
+        scope: params.run.as_deref().map(scope).transpose()?,
         kind: params.kind.as_deref().map(kind).transpose()?,
         after: params.after,
         limit: page(params.limit)?,

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State as Extracted;
 use axum::http::StatusCode;
 
-use crate::api::{NewRun, Receipt, Run, RunPage, RunParams, Seal, Stream, Streams};
+use crate::api::{NewRun, Receipt, RunPage, RunParams, RunSummary, Seal, StreamHead, Streams};
 use crate::auth::Caller;
 use crate::extract::{Named, Object, Params};
 use crate::problem::Problem;
@@ -21,7 +21,7 @@ use crate::state::State;
     tag = "Runs",
     request_body = NewRun,
     responses(
-        (status = 201, description = "Started, and durable", body = Run),
+        (status = 201, description = "Started, and durable", body = RunSummary),
         (status = 422, description = "`bad-object`", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = ["producer", "admin"]))
@@ -30,7 +30,7 @@ pub(crate) async fn create(
     Extracted(_state): Extracted<State>,
     Caller(_principal): Caller,
     Object(_wanted): Object<NewRun>,
-) -> Result<(StatusCode, Json<Run>), Problem> {
+) -> Result<(StatusCode, Json<RunSummary>), Problem> {
     Err(Problem::not_found("later", "later"))
 }
 
@@ -59,7 +59,7 @@ pub(crate) async fn list(
     tag = "Runs",
     params(("run" = String, Path, description = "The run's id, or its name where only one run has it")),
     responses(
-        (status = 200, description = "The run", body = Run),
+        (status = 200, description = "The run", body = RunSummary),
         (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`ambiguous-name`: several runs have this name", body = Problem, content_type = "application/problem+json"),
     ),
@@ -68,7 +68,7 @@ pub(crate) async fn list(
 pub(crate) async fn one(
     Extracted(_state): Extracted<State>,
     Named(_run): Named<String>,
-) -> Result<Json<Run>, Problem> {
+) -> Result<Json<RunSummary>, Problem> {
     Err(Problem::not_found("later", "later"))
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn streams(
     Extracted(_state): Extracted<State>,
     Named(_run): Named<String>,
 ) -> Result<Json<Streams>, Problem> {
-    let _ = Stream {
+    let _ = StreamHead {
         stream: String::new(),
         next_seq: 0,
         head: String::new(),

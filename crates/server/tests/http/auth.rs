@@ -66,7 +66,10 @@ fn every_cell_of_the_table_holds() {
             } else if letter == '-' {
                 assert_eq!(status, 401, "{cell}");
                 assert_eq!(code(&answer), "unauthenticated", "{cell}");
-                assert_eq!(answer.header("www-authenticate"), r#"Bearer realm="rlhf-audit""#);
+                assert_eq!(
+                    answer.header("www-authenticate"),
+                    r#"Bearer realm="rlhf-audit""#
+                );
             } else {
                 assert_eq!(status, 403, "{cell}");
                 assert_eq!(code(&answer), "forbidden", "{cell}");
@@ -77,24 +80,41 @@ fn every_cell_of_the_table_holds() {
 
 #[test]
 fn the_table_the_router_and_the_document_name_the_same_routes() {
-    let here: BTreeSet<_> = cells().map(|(method, path, _)| format!("{method} {path}")).collect();
-    let router: BTreeSet<_> =
-        server::ROUTES.iter().map(|rule| format!("{} {}", rule.method, rule.path)).collect();
+    let here: BTreeSet<_> = cells()
+        .map(|(method, path, _)| format!("{method} {path}"))
+        .collect();
+    let router: BTreeSet<_> = server::ROUTES
+        .iter()
+        .map(|rule| format!("{} {}", rule.method, rule.path))
+        .collect();
     assert_eq!(here, router);
     let document: serde_json::Value = serde_json::from_str(&server::openapi_json()).unwrap();
     let mut documented = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             documented.insert(format!("{method} {path}"));
-            let admitted = cells().find(|cell| cell.0 == method && cell.1 == path).unwrap().2;
+            let admitted = cells()
+                .find(|cell| cell.0 == method && cell.1 == path)
+                .unwrap()
+                .2;
             let roles: BTreeSet<char> = operation["security"][0]["token"]
                 .as_array()
                 .into_iter()
                 .flatten()
-                .map(|role| role.as_str().unwrap().to_uppercase().chars().next().unwrap())
+                .map(|role| {
+                    role.as_str()
+                        .unwrap()
+                        .to_uppercase()
+                        .chars()
+                        .next()
+                        .unwrap()
+                })
                 .collect();
-            let expected: BTreeSet<char> =
-                if admitted.contains('-') { BTreeSet::new() } else { admitted.chars().collect() };
+            let expected: BTreeSet<char> = if admitted.contains('-') {
+                BTreeSet::new()
+            } else {
+                admitted.chars().collect()
+            };
             assert_eq!(roles, expected, "{method} {path}");
         }
     }
@@ -104,20 +124,41 @@ fn the_table_the_router_and_the_document_name_the_same_routes() {
 #[test]
 fn a_bad_or_revoked_token_is_nobodys() {
     let server = Server::start();
-    for token in ["rat_", "x", "rat_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"] {
+    for token in [
+        "rat_",
+        "x",
+        "rat_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    ] {
         let answer = server.ask("get", "/v1/runs", Some(token), None);
-        assert_eq!((answer.status, code(&answer).as_str()), (401, "invalid-token"), "{token}");
+        assert_eq!(
+            (answer.status, code(&answer).as_str()),
+            (401, "invalid-token"),
+            "{token}"
+        );
         assert!(answer.header("www-authenticate").contains("invalid_token"));
     }
     let admin = server.client(&server.admin);
     let made = admin.create_token("short-lived", "reader").unwrap();
-    assert!(made.token.starts_with("rat_") && made.token.len() == 47, "{}", made.token);
-    let reads = || server.ask("get", "/v1/records", Some(&made.token), None).status;
+    assert!(
+        made.token.starts_with("rat_") && made.token.len() == 47,
+        "{}",
+        made.token
+    );
+    let reads = || {
+        server
+            .ask("get", "/v1/records", Some(&made.token), None)
+            .status
+    };
     assert_eq!(reads(), 200);
     let listed = admin.tokens().unwrap();
     let found = listed.iter().find(|token| token.id == made.id).unwrap();
-    assert_eq!((found.name.as_str(), found.role.as_str()), ("short-lived", "reader"));
-    let page = server.ask("get", "/v1/tokens", Some(&server.admin), None).text();
+    assert_eq!(
+        (found.name.as_str(), found.role.as_str()),
+        ("short-lived", "reader")
+    );
+    let page = server
+        .ask("get", "/v1/tokens", Some(&server.admin), None)
+        .text();
     assert!(!page.contains("rat_"), "a list of tokens shows a secret");
     admin.revoke_token(&made.id).unwrap();
     assert_eq!(reads(), 401);
@@ -127,14 +168,28 @@ fn a_bad_or_revoked_token_is_nobodys() {
 fn a_producer_appends_to_its_own_runs_only() {
     let server = Server::start();
     let mut theirs = server.open_run("theirs", &server.producer);
-    let other = server.client(&server.admin).create_token("other", "producer").unwrap().token;
+    let other = server
+        .client(&server.admin)
+        .create_token("other", "producer")
+        .unwrap()
+        .token;
     theirs.draft();
     let answer = server.post_lines(&theirs.lines(), Some(&other));
-    assert_eq!((answer.status, code(&answer).as_str()), (403, "forbidden"), "{}", answer.text());
+    assert_eq!(
+        (answer.status, code(&answer).as_str()),
+        (403, "forbidden"),
+        "{}",
+        answer.text()
+    );
     let answer = server.post_lines(&theirs.lines(), Some(&server.producer));
     assert_eq!(answer.status, 201, "{}", answer.text());
     theirs.sent();
     theirs.draft();
     let answer = server.post_lines(&theirs.lines(), Some(&server.admin));
-    assert_eq!(answer.status, 201, "an admin may append to any run: {}", answer.text());
+    assert_eq!(
+        answer.status,
+        201,
+        "an admin may append to any run: {}",
+        answer.text()
+    );
 }

@@ -1,0 +1,170 @@
+//! A run's model card out of a ledger: the records in, the card out, and its digests recorded.
+
+use std::collections::VecDeque;
+
+use ledger::{Ledger, LedgerError, Query, Receipt};
+use record::kinds::{DocumentFile, DocumentIssued};
+use record::{Draft, Record, RecordHash, RunId, Scope, Sha256};
+use report::{LogView, ModelCard, ReportError};
+use tlog::LeafIndex;
+
+/// Records read at a time.
+const PAGE: usize = 1_000;
+
+/// Why there is no card.
+#[derive(Debug, thiserror::Error)]
+pub enum CardError {
+    /// The ledger could not be read, or did not take `document.issued`.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The records make no card.
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    /// A record of the log cannot be read.
+    #[error("record {index} of the log cannot be read: {source}")]
+    Record {
+        /// Which.
+        index: u64,
+        /// Why.
+        source: record::RecordError,
+    },
+}
+
+/// A card whose digests are in the log.
+#[derive(Debug)]
+pub struct Issued {
+    /// Where `document.issued` went.
+    pub receipt: Receipt,
+    /// The card in each of its forms.
+    pub files: Vec<IssuedFile>,
+}
+
+/// One form of a card.
+#[derive(Debug)]
+pub struct IssuedFile {
+    /// What to call it.
+    pub name: &'static str,
+    /// What it is.
+    pub media_type: &'static str,
+    /// The text whose digest was recorded.
+    pub content: String,
+}
+
+/// The card of `run` as the published log has it.
+///
+/// # Errors
+/// [`CardError`]; [`LedgerError::NotPublished`] where the run's beginning is not yet published.
+pub fn model_card(ledger: &Ledger, run: RunId) -> Result<ModelCard, CardError> {
+    view(ledger, run).map(|(card, ..)| card)
+}
+
+/// Makes the card of `run` and records the digests of its forms on the ledger's own stream.
+///
+/// # Errors
+/// [`CardError`]; nothing is recorded then.
+pub fn issue(ledger: &Ledger, run: RunId) -> Result<Issued, CardError> {
+    let (card, size, root) = view(ledger, run)?;
+    let file = |name, media_type, content| IssuedFile {
+        name,
+        media_type,
+        content,
+    };
+    let files = vec![
+        file("model-card.md", "text/markdown", card.markdown()?),
+        file("model-card.html", "text/html", card.html()?),
+        file("model-card.json", "application/json", card.json()?),
+    ];
+    let named = files.iter().map(|file| {
+        DocumentFile::new(
+            file.content.len() as u64,
+            file.media_type.to_owned(),
+            file.name.to_owned(),
+            Sha256(tlog::sha256(file.content.as_bytes())),
+        )
+    });
+    let issued = DocumentIssued::new("model-card".to_owned(), named.collect(), size, root, run);
+    let receipt = ledger.record_own(Draft::new(issued))?;
+    Ok(Issued { receipt, files })
+}
+
+fn view(ledger: &Ledger, run: RunId) -> Result<(ModelCard, u64, RecordHash), CardError> {
+    let published = ledger.checkpoint().ok_or(LedgerError::NotPublished {
+        index: 0,
+        published: 0,
+    })?;
+    let (size, root) = (published.checkpoint.size.get(), published.checkpoint.root);
+    let mut collector = ModelCard::collect(run);
+    let mut of_run = Records::of(ledger, Scope::Run(run), size);
+    let mut of_ledger = Records::of(ledger, Scope::Ledger, size);
+    // In the order of the log, as the collector wants them.
+    loop {
+        let records = match (of_run.peek()?, of_ledger.peek()?) {
+            (None, None) => break,
+            (Some(_), None) => &mut of_run,
+            (Some(run), Some(ledger)) if run < ledger => &mut of_run,
+            _ => &mut of_ledger,
+        };
+        let Some((index, bytes)) = records.page.pop_front() else {
+            break;
+        };
+        let unreadable = |source| CardError::Record { index, source };
+        let record = Record::parse_envelope(&bytes).map_err(unreadable)?;
+        collector.add(LeafIndex::from(index), &record)?;
+    }
+    let log = LogView {
+        origin: ledger.origin().to_owned(),
+        size,
+        root: root.to_string(),
+        keys: ledger.vkeys(),
+    };
+    match collector.finish(log) {
+        // A run that exists and has no published record yet.
+        Err(ReportError::Empty(_)) => Err(LedgerError::NotPublished {
+            index: size,
+            published: size,
+        }
+        .into()),
+        card => Ok((card?, size, root.into())),
+    }
+}
+
+/// The records of one scope below an index, a page at a time.
+struct Records<'a> {
+    ledger: &'a Ledger,
+    query: Query,
+    end: u64,
+    page: VecDeque<(u64, Vec<u8>)>,
+    more: bool,
+}
+
+impl<'a> Records<'a> {
+    fn of(ledger: &'a Ledger, scope: Scope, end: u64) -> Self {
+        let query = Query {
+            scope: Some(scope),
+            limit: PAGE,
+            ..Query::default()
+        };
+        Self {
+            ledger,
+            query,
+            end,
+            page: VecDeque::new(),
+            more: true,
+        }
+    }
+
+    /// The index of the next record.
+    fn peek(&mut self) -> Result<Option<u64>, LedgerError> {
+        if self.page.is_empty() && self.more {
+            let page = self.ledger.query(&self.query)?;
+            self.more = page.next.is_some();
+            self.query.after = page.next;
+            self.page = page.records.into();
+        }
+        Ok(self
+            .page
+            .front()
+            .map(|(index, _)| *index)
+            .filter(|index| *index < self.end))
+    }
+}

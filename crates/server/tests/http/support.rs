@@ -1,0 +1,442 @@
+//! A server of its own for each test, and producers to feed it.
+
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use client::{Client, NewRun, RetryPolicy, RunSummary};
+use ledger::{Ledger, Role};
+use record::kinds::{AnnotationDemonstration, MetricLogged, RunStarted};
+use record::{
+    Clock, Draft, Entropy, ProducerName, PublicKey, RunId, Scope, SigningKey, StreamName,
+    StreamWriter, Subject, Submission, Timestamp,
+};
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use ureq::http::{Method, Request};
+
+/// The machine's clock.
+#[derive(Debug)]
+pub(crate) struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the server under test keeps real time"
+    )]
+    fn now(&self) -> Timestamp {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        Timestamp(i64::try_from(now.as_micros()).unwrap())
+    }
+}
+
+/// The machine's random numbers.
+#[derive(Debug)]
+pub(crate) struct SystemEntropy;
+
+impl Entropy for SystemEntropy {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "ids of one test must differ from another's"
+    )]
+    fn fill(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).unwrap();
+    }
+}
+
+/// A server that stops, and a directory that goes, when dropped.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) ledger: Arc<Ledger>,
+    pub(crate) admin: String,
+    pub(crate) producer: String,
+    pub(crate) reader: String,
+    agent: ureq::Agent,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Result<(), server::ServerError>>>,
+    pub(crate) dir: tempfile::TempDir,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        Self::start_with(server::Options::default())
+    }
+
+    pub(crate) fn start_with(options: server::Options) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = ledger::Options::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
+        settings.publish_interval = Duration::from_millis(20);
+        let ledger = Arc::new(Ledger::create(dir.path(), settings).unwrap());
+        let token = |name: &str, role| ledger.create_token(name, role).unwrap().secret;
+        let (admin, producer, reader) = (
+            token("admin", Role::Admin),
+            token("producer", Role::Producer),
+            token("reader", Role::Reader),
+        );
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (bound, address) = std::sync::mpsc::channel();
+        let served = Arc::clone(&ledger);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(2)
+                .enable_all()
+                .build();
+            runtime.unwrap().block_on(async move {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                bound.send(listener.local_addr().unwrap()).unwrap();
+                let shutdown = async move { drop(stopped.await) };
+                server::serve(listener, served, options, shutdown).await
+            })
+        });
+        let address = address.recv().unwrap();
+        let agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .new_agent();
+        Self {
+            url: format!("http://{address}"),
+            address,
+            ledger,
+            admin,
+            producer,
+            reader,
+            agent,
+            stop: Some(stop),
+            thread: Some(thread),
+            dir,
+        }
+    }
+
+    /// Tells the server to stop and waits until it has.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap().unwrap();
+        }
+    }
+
+    pub(crate) fn client(&self, token: &str) -> Client {
+        Client::new(&self.url, Some(token))
+            .unwrap()
+            .with_retry(RetryPolicy::NEVER)
+    }
+
+    pub(crate) fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.address).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        stream
+    }
+
+    /// Asks with a body that suits the path, or with the one given.
+    pub(crate) fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Answer {
+        let body = body.unwrap_or_else(|| match path {
+            "/v1/runs" => json!({"name": "asked"}),
+            "/v1/tokens" => json!({"name": "asked", "role": "reader"}),
+            path if path.ends_with("/seal") => json!({"status": "completed"}),
+            _ => json!({}),
+        });
+        if method == "post" {
+            let bytes = serde_json::to_vec(&body).unwrap();
+            self.send(method, path, token, Some("application/json"), &bytes)
+        } else {
+            self.send(method, path, token, None, b"")
+        }
+    }
+
+    pub(crate) fn post_lines(&self, lines: &[u8], token: Option<&str>) -> Answer {
+        self.send(
+            "post",
+            "/v1/records",
+            token,
+            Some("application/x-ndjson"),
+            lines,
+        )
+    }
+
+    pub(crate) fn send(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        media_type: Option<&str>,
+        body: &[u8],
+    ) -> Answer {
+        let method: Method = method.to_uppercase().parse().unwrap();
+        let mut request = Request::builder()
+            .method(method.clone())
+            .uri(format!("{}{path}", self.url));
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(media_type) = media_type {
+            request = request.header("content-type", media_type);
+        }
+        let response = if matches!(method, Method::GET | Method::HEAD | Method::DELETE) {
+            self.agent.run(request.body(()).unwrap())
+        } else {
+            self.agent.run(request.body(body).unwrap())
+        };
+        let response = response.unwrap();
+        let (parts, body) = response.into_parts();
+        let mut bytes = Vec::new();
+        body.into_with_config()
+            .reader()
+            .read_to_end(&mut bytes)
+            .unwrap();
+        Answer {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body: bytes,
+        }
+    }
+
+    /// Starts a run that the server owns.
+    pub(crate) fn start_run(&self, name: &str) -> RunSummary {
+        let run = NewRun {
+            name: name.to_owned(),
+            ..NewRun::default()
+        };
+        self.client(&self.producer).create_run(&run).unwrap()
+    }
+
+    /// Opens a run from its first stream, as a producer with its own key does.
+    pub(crate) fn open_run(&self, name: &str, token: &str) -> Stream {
+        let run = RunId::generate(&SystemClock, &SystemEntropy);
+        let mut stream = self.stream_of(run, "trainer", token);
+        let owner = stream.writer.public_key();
+        stream.write(Draft::new(RunStarted::new(name.to_owned(), owner)));
+        self.take(&mut stream);
+        stream
+    }
+
+    /// A stream that is not open yet.
+    pub(crate) fn stream_of(&self, run: RunId, name: &str, token: &str) -> Stream {
+        let mut seed = [0; 32];
+        SystemEntropy.fill(&mut seed);
+        let writer = StreamWriter::open(
+            Scope::Run(run),
+            StreamName::parse(name).unwrap(),
+            ProducerName::parse("tests").unwrap(),
+            SigningKey::from_bytes(&seed),
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+        );
+        Stream {
+            run,
+            token: token.to_owned(),
+            key: SigningKey::from_bytes(&seed),
+            writer,
+            waiting: Vec::new(),
+            acknowledged: 0,
+            at: None,
+        }
+    }
+
+    /// Sends what waits in `stream`, which has to be good.
+    #[track_caller]
+    pub(crate) fn take(&self, stream: &mut Stream) {
+        let answer = self.post_lines(&stream.lines(), Some(&stream.token));
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        stream.sent();
+    }
+
+    /// Waits until all that has an index is published, and says how much that is.
+    pub(crate) fn published(&self) -> u64 {
+        let size = self.ledger.status().log_size;
+        eventually(|| (self.ledger.status().published_size >= size).then_some(size))
+    }
+
+    /// How many records of the stream's run the log has.
+    pub(crate) fn count(&self, stream: &Stream) -> usize {
+        self.published();
+        let mut query = client::RecordQuery {
+            run: Some(stream.run.to_string()),
+            limit: Some(1_000),
+            ..client::RecordQuery::default()
+        };
+        let reader = self.client(&self.reader);
+        let mut count = 0;
+        loop {
+            let page = reader.records(&query).unwrap();
+            count += page.records.len();
+            query.after = page.next;
+            if query.after.is_none() {
+                return count;
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A failed assertion is under way perhaps; its message matters more.
+            drop(thread.join());
+        }
+    }
+}
+
+/// What the server said.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    headers: ureq::http::HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+}
+
+/// The code of a problem document.
+#[track_caller]
+pub(crate) fn code(answer: &Answer) -> String {
+    assert_eq!(
+        answer.header("content-type"),
+        "application/problem+json",
+        "{}",
+        answer.text()
+    );
+    answer.json()["code"].as_str().unwrap().to_owned()
+}
+
+/// A producer's stream, with records written and not yet acknowledged.
+pub(crate) struct Stream {
+    pub(crate) run: RunId,
+    token: String,
+    key: SigningKey,
+    pub(crate) writer: StreamWriter,
+    waiting: Vec<Submission>,
+    acknowledged: usize,
+    /// Where the acknowledged part ends: `None` before its first record.
+    at: Option<(u64, record::Hash)>,
+}
+
+impl Stream {
+    /// Writes a record of a metric.
+    pub(crate) fn draft(&mut self) {
+        self.write(metric());
+    }
+
+    pub(crate) fn write(&mut self, draft: Draft) {
+        self.waiting.extend(self.writer.write(draft).unwrap());
+    }
+
+    /// What waits, as lines; it goes on waiting.
+    pub(crate) fn lines(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for submission in &self.waiting {
+            out.extend(submission.to_line());
+            out.push(b'\n');
+        }
+        out
+    }
+
+    pub(crate) fn submissions(&self) -> &[Submission] {
+        &self.waiting
+    }
+
+    /// What waited was acknowledged.
+    pub(crate) fn sent(&mut self) {
+        self.acknowledged += self.waiting.len();
+        self.waiting.clear();
+        self.at = self
+            .writer
+            .head()
+            .map(|head| (self.writer.next_seq(), head));
+    }
+
+    /// Forgets what waits, and goes back to the last acknowledged record.
+    pub(crate) fn discard(&mut self) {
+        self.waiting.clear();
+        let (next_seq, head) = self.at.unwrap();
+        self.writer = StreamWriter::resume(
+            self.writer.scope(),
+            self.writer.stream(),
+            self.key.clone(),
+            next_seq,
+            head,
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+        );
+    }
+
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.acknowledged
+    }
+
+    /// Three good lines, to be made bad.
+    pub(crate) fn three(&mut self) -> Vec<Vec<u8>> {
+        self.discard();
+        let drafts = (0..3).flat_map(|_| self.writer.write(metric()).unwrap());
+        drafts
+            .take(3)
+            .map(|submission| submission.to_line())
+            .collect()
+    }
+
+    /// A good signature over the acknowledged part.
+    pub(crate) fn signed(&mut self) -> Vec<u8> {
+        self.discard();
+        self.writer.sign().unwrap().to_line()
+    }
+
+    /// A good record with a sealed value.
+    pub(crate) fn sealed(&mut self) -> Vec<u8> {
+        self.discard();
+        let draft = Draft::new(AnnotationDemonstration::new()).seal(
+            "response",
+            &json!("an answer"),
+            Subject::Run,
+        );
+        self.writer.write(draft).unwrap()[0].to_line()
+    }
+}
+
+/// A metric of a quarter.
+pub(crate) fn metric() -> Draft {
+    Draft::new(MetricLogged::new([("loss".to_owned(), 0.25)].into()))
+}
+
+/// The public key of a fresh signing key.
+pub(crate) fn fresh_key() -> PublicKey {
+    let mut seed = [0; 32];
+    SystemEntropy.fill(&mut seed);
+    PublicKey::from(&SigningKey::from_bytes(&seed))
+}
+
+/// Asks until the answer is there, for as long as a slow machine may take.
+#[track_caller]
+pub(crate) fn eventually<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+    let began = std::time::Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "it never came");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
