@@ -20,7 +20,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that speak to a database or an object store: `store` alone may know them.
-const DATABASES: &[&str] = &["rusqlite", "postgres", "tokio-postgres", "sqlx", "object_store", "redis"];
+const DATABASES: &[&str] = &[
+    "rusqlite",
+    "postgres",
+    "tokio-postgres",
+    "sqlx",
+    "object_store",
+    "redis",
+];
 
 fn room(package: &str) -> Option<&str> {
     package.strip_prefix("rlhf-audit-")
@@ -32,8 +39,13 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .args(["metadata", "--format-version", "1", "--no-deps", "--locked"])
         .output()
         .expect("cargo metadata runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let metadata: Value =
+        serde_json::from_slice(&output.stdout).expect("cargo metadata prints JSON");
     let packages = metadata["packages"].as_array().expect("packages");
     packages
         .iter()
@@ -56,14 +68,24 @@ fn no_room_imports_one_above_it() {
     let allowed: BTreeMap<&str, &[&str]> = MAY_IMPORT.iter().copied().collect();
     let dependencies = dependencies();
     for (package, imports) in &dependencies {
-        let Some(room_name) = room(package) else { continue };
-        let allowed = allowed.get(room_name).unwrap_or_else(|| panic!("{package} is not in the list of rooms"));
+        let Some(room_name) = room(package) else {
+            continue;
+        };
+        let allowed = allowed
+            .get(room_name)
+            .unwrap_or_else(|| panic!("{package} is not in the list of rooms"));
         for import in imports.iter().filter_map(|import| room(import)) {
-            assert!(allowed.contains(&import), "{room_name} may not import {import}");
+            assert!(
+                allowed.contains(&import),
+                "{room_name} may not import {import}"
+            );
         }
     }
     for (name, _) in MAY_IMPORT {
-        assert!(dependencies.contains_key(&format!("rlhf-audit-{name}")), "{name} is no room any more");
+        assert!(
+            dependencies.contains_key(&format!("rlhf-audit-{name}")),
+            "{name} is no room any more"
+        );
     }
 }
 

@@ -169,12 +169,11 @@ mod tests {
     fn assert_sorted(members: &[Member]) {
         assert!(members.is_sorted_by(|a, b| a.name < b.name), "{members:?}");
         for member in members {
-            if let Shape::Object(inner)
-            | Shape::Array {
-                item: Shape::Object(inner),
-                ..
-            } = member.shape
-            {
+            let shape = match member.shape {
+                Shape::Array { item, .. } => *item,
+                shape => shape,
+            };
+            if let Shape::Object(inner) = shape {
                 assert_sorted(inner);
             }
         }

@@ -1,0 +1,68 @@
+//! Golden files: one record of each kind as it was first logged. They are never changed, only
+//! added to; whatever reads records has to read these for ever.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use record::*;
+
+fn directory() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn hashes() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(directory().join("leaf-hashes.txt")).unwrap();
+    text.lines()
+        .map(|line| {
+            let (hash, name) = line.split_once("  ").unwrap();
+            (name.to_owned(), hash.to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn every_kind_has_one_and_it_reads() {
+    let hashes = hashes();
+    for kind in Kind::ALL {
+        let name = format!("{kind}.json");
+        let bytes = std::fs::read(directory().join(&name))
+            .unwrap_or_else(|error| panic!("{name}: {error}; add a record of the new kind"));
+        let record = Record::parse(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(record.kind(), Some(*kind));
+        assert_eq!(record.leaf_hash().to_string(), hashes[&name], "{name}");
+        assert_eq!(record.bytes(), bytes);
+    }
+    assert_eq!(hashes.len(), Kind::ALL.len());
+}
+
+/// Nothing is lost between bytes, typed body and bytes.
+#[test]
+fn typed_bodies_hold_everything() {
+    macro_rules! round_trip {
+        ($record:expr, $($kind:ident)*) => {
+            match $record.kind().unwrap() {
+                $(Kind::$kind => {
+                    let body: kinds::$kind = $record.decode().unwrap();
+                    canonical::to_vec(&body).unwrap()
+                })*
+            }
+        };
+    }
+    for kind in Kind::ALL {
+        let bytes = std::fs::read(directory().join(format!("{kind}.json"))).unwrap();
+        let record = Record::parse(&bytes).unwrap();
+        let body = round_trip!(record,
+            RunStarted RunSealed StreamOpened StreamSigned ProducerEnrolled DatasetRegistered
+            GuidelineRegistered ConsentRecorded AnnotationPreference AnnotationRating
+            AnnotationRanking AnnotationCorrection AnnotationCritique AnnotationDemonstration
+            AnnotationSuperseded AnnotationWithdrawn RewardScored PolicyUpdated ModelCheckpoint
+            MetricLogged EvaluationCompleted OversightApproved OversightRejected OversightStopped
+            FindingRaised DocumentIssued IncidentReported KeyRotated
+        );
+        assert_eq!(
+            String::from_utf8(body).unwrap().as_bytes(),
+            record.body_bytes(),
+            "{kind}"
+        );
+    }
+}
