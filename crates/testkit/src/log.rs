@@ -7,9 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use record::kinds::{
-    AnnotationPreference, Choice, MetricLogged, RunStarted, RunStatus, StreamEnd,
-};
+use record::kinds::{AnnotationPreference, Choice, MetricLogged, RunStarted, RunStatus, StreamEnd};
 use record::{
     Clock, Draft, Entropy, ProducerName, RunId, Scope, SigningKey, StreamName, StreamWriter,
     Subject, Submission, Timestamp,
@@ -31,7 +29,10 @@ pub struct StepClock {
 impl StepClock {
     /// Starts at 2026-11-23T08:00:00Z and goes on by `step` microseconds.
     pub fn new(step: i64) -> Self {
-        Self { now: AtomicI64::new(1_795_420_800_000_000), step }
+        Self {
+            now: AtomicI64::new(1_795_420_800_000_000),
+            step,
+        }
     }
 }
 
@@ -91,7 +92,7 @@ impl LogBuilder {
             ed25519: ed25519.expect("a good name"),
             ml_dsa_44: ml_dsa_44.expect("a good name"),
             origin,
-            clock: Arc::new(StepClock::new(1000)),
+            clock: Arc::new(StepClock::new(100)),
             entropy: Arc::new(SeededEntropy::new(seed.into())),
             tree: MemoryTree::new(),
             entries: Vec::new(),
@@ -202,7 +203,11 @@ impl LogBuilder {
 
     /// The root at `size` entries.
     pub fn root(&self, size: u64) -> Hash {
-        self.entries[..size as usize].iter().map(|e| leaf_hash(e)).collect::<MemoryTree>().root()
+        self.entries[..size as usize]
+            .iter()
+            .map(|e| leaf_hash(e))
+            .collect::<MemoryTree>()
+            .root()
     }
 
     /// The signed note of the log as it was at `size` entries.
@@ -231,7 +236,10 @@ impl LogBuilder {
     /// Those of the file system.
     pub fn write_to(&self, dir: &Path) -> io::Result<()> {
         self.write_tiles(dir)?;
-        fs::write(dir.join("checkpoint"), self.sign_checkpoint(self.size(), self.tree.root()))
+        fs::write(
+            dir.join("checkpoint"),
+            self.sign_checkpoint(self.size(), self.tree.root()),
+        )
     }
 
     /// Writes `tile/` only.
@@ -325,9 +333,14 @@ pub fn metric(step: usize) -> Draft {
 
 /// An annotation of about 500 bytes, with sealed values.
 pub fn preference(step: usize) -> Draft {
-    let mut body = AnnotationPreference::new(if step.is_multiple_of(3) { Choice::A } else { Choice::B });
-    body.item = Some(format!("item-{step}"));
+    let mut body = AnnotationPreference::new(if step.is_multiple_of(3) {
+        Choice::A
+    } else {
+        Choice::B
+    });
+    body.item = Some(format!("item-{step:08}"));
     body.criterion = Some("helpfulness".to_owned());
+    body.duration_ms = Some(1000 + step as u64 % 9000);
     let text = |what: &str| serde_json::Value::String(format!("{what} {step}"));
     Draft::new(body)
         .seal("prompt", &text("prompt"), Subject::Run)

@@ -27,7 +27,11 @@ const RUNS: usize = 5;
 fn main() -> Outcome<()> {
     let args: Vec<String> = env::args().collect();
     match args.iter().position(|arg| arg == "--child") {
-        Some(at) => child(&args[at + 1], Path::new(&args[at + 2]), args[at + 3].parse()?),
+        Some(at) => child(
+            &args[at + 1],
+            Path::new(&args[at + 2]),
+            args[at + 3].parse()?,
+        ),
         // `cargo test --benches` comes by without `--bench`: there is nothing to test here.
         None if args.iter().any(|arg| arg == "--bench") => parent(),
         None => Ok(()),
@@ -42,7 +46,10 @@ fn parent() -> Outcome<()> {
     if !dir.join("checkpoint").exists() {
         generate(dir, records)?;
     }
-    println!("{:<10} {:>7} {:>9} {:>9} {:>10}", "what", "threads", "seconds", "ratio", "peak MB");
+    println!(
+        "{:<10} {:>7} {:>9} {:>9} {:>10}",
+        "what", "threads", "seconds", "ratio", "peak MB"
+    );
     for threads in [1, 2] {
         let mut baseline = f64::NAN;
         for what in ["baseline", "hashes", "full"] {
@@ -51,7 +58,10 @@ fn parent() -> Outcome<()> {
                 baseline = seconds;
             }
             let ratio = seconds / baseline;
-            println!("{what:<10} {threads:>7} {seconds:>9.3} {ratio:>9.2} {:>10.1}", peak / 1024.0);
+            println!(
+                "{what:<10} {threads:>7} {seconds:>9.3} {ratio:>9.2} {:>10.1}",
+                peak / 1024.0
+            );
         }
     }
     Ok(())
@@ -68,7 +78,14 @@ fn generate(dir: &Path, records: usize) -> Outcome<()> {
         left -= in_run;
         let mut owner = log.start_run(&format!("run {run}"), run);
         let mut ranks: Vec<_> = (0..4)
-            .map(|rank| log.stream(owner.scope(), &format!("rank{rank}"), "annotators", 100 + rank))
+            .map(|rank| {
+                log.stream(
+                    owner.scope(),
+                    &format!("rank{rank}"),
+                    "annotators",
+                    100 + rank,
+                )
+            })
             .collect();
         for step in 0..in_run {
             let rank = step / 100 % ranks.len();
@@ -103,7 +120,9 @@ fn measure(what: &str, dir: &Path, threads: usize) -> Outcome<(f64, f64)> {
         let text = String::from_utf8(output.stdout)?;
         let mut words = text.split_whitespace().map(str::parse::<f64>);
         let (Some(Ok(seconds)), Some(Ok(peak))) = (words.next(), words.next()) else {
-            return Err(format!("{what}: {text}{}", String::from_utf8_lossy(&output.stderr)).into());
+            return Err(
+                format!("{what}: {text}{}", String::from_utf8_lossy(&output.stderr)).into(),
+            );
         };
         best = (best.0.min(seconds), best.1.max(peak));
     }
@@ -133,14 +152,19 @@ fn child(what: &str, dir: &Path, threads: usize) -> Outcome<()> {
 
 /// Reads every file that the check reads, and takes the SHA-256 of each entry.
 fn baseline(dir: &Path, policy: &Policy, threads: usize) -> Outcome<()> {
-    let size = policy.check(&fs::read(dir.join("checkpoint"))?)?.checkpoint.size;
+    let size = policy
+        .check(&fs::read(dir.join("checkpoint"))?)?
+        .checkpoint
+        .size;
     let next = AtomicU64::new(0);
     let work = || -> Outcome<u64> {
         let (mut entries, mut tile) = (Vec::new(), Vec::new());
         let mut hashed = 0;
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(bundle) = TileId::entries(number, size) else { return Ok(hashed) };
+            let Some(bundle) = TileId::entries(number, size) else {
+                return Ok(hashed);
+            };
             read(&dir.join(bundle.path()), &mut entries)?;
             for level in 0..8 {
                 // Each tile of a higher level once, by whoever reads its first bundle.
@@ -161,11 +185,19 @@ fn baseline(dir: &Path, policy: &Policy, threads: usize) -> Outcome<()> {
         let mine = work();
         others
             .into_iter()
-            .map(|other| other.join().unwrap_or_else(|_| Err("a thread panicked".into())))
+            .map(|other| {
+                other
+                    .join()
+                    .unwrap_or_else(|_| Err("a thread panicked".into()))
+            })
             .chain([mine])
             .sum::<Outcome<u64>>()
     })?;
-    if hashed == size.get() { Ok(()) } else { Err("not every entry was hashed".into()) }
+    if hashed == size.get() {
+        Ok(())
+    } else {
+        Err("not every entry was hashed".into())
+    }
 }
 
 fn read(path: &Path, into: &mut Vec<u8>) -> Outcome<()> {
@@ -176,6 +208,9 @@ fn read(path: &Path, into: &mut Vec<u8>) -> Outcome<()> {
 
 fn peak_kib() -> Outcome<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .ok_or("no VmHWM")?;
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }

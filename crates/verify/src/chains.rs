@@ -33,9 +33,9 @@ impl Chain {
     /// Whether `link` comes next.
     fn is_followed_by(&self, link: &Link) -> bool {
         link.seq == self.state.next_seq
-            && link.prev.is_some_and(|prev| {
-                prev == self.state.head || Some(prev) == self.other_head
-            })
+            && link
+                .prev
+                .is_some_and(|prev| prev == self.state.head || Some(prev) == self.other_head)
     }
 }
 
@@ -120,7 +120,10 @@ impl<'a> Chains<'a> {
 
     /// For a bundle of one run, which holds only some records of ledger-wide streams.
     pub(crate) fn of_run(options: &'a Options<'a>, run: RunId) -> Self {
-        Self { only: Some(run), ..Self::new(options) }
+        Self {
+            only: Some(run),
+            ..Self::new(options)
+        }
     }
 
     /// Takes in the next batch.
@@ -138,15 +141,24 @@ impl<'a> Chains<'a> {
         for (kind, count) in &meaning.unknown {
             *counts.unknown.entry(kind.clone()).or_default() += count;
         }
-        meaning.failures.into_iter().for_each(|failure| report.fail(failure));
+        meaning
+            .failures
+            .into_iter()
+            .for_each(|failure| report.fail(failure));
         self.lost.extend(&meaning.lost);
         self.free.append(&mut self.freed);
         self.resolved.clear();
-        self.resolved
-            .extend(meaning.streams.iter().map(|name| self.by_name.get(name).copied()));
+        self.resolved.extend(
+            meaning
+                .streams
+                .iter()
+                .map(|name| self.by_name.get(name).copied()),
+        );
         for link in &meaning.links {
             let name = meaning.streams[usize::from(link.stream)];
-            let kept = link.kept.and_then(|kept| meaning.kept.get(usize::from(kept)));
+            let kept = link
+                .kept
+                .and_then(|kept| meaning.kept.get(usize::from(kept)));
             // Parsed once already, in parallel.
             let record = kept.and_then(|bytes| Record::parse(bytes).ok());
             self.link(link, name, record.as_ref(), report, jobs);
@@ -161,7 +173,11 @@ impl<'a> Chains<'a> {
         report: &mut Report,
         jobs: &mut Vec<SignatureJob>,
     ) {
-        let place = Place { link, scope, stream };
+        let place = Place {
+            link,
+            scope,
+            stream,
+        };
         let kind = record.and_then(Record::kind);
         if let (Some(Kind::DocumentIssued), Some(record)) = (kind, record) {
             self.document(link, record, report);
@@ -185,14 +201,21 @@ impl<'a> Chains<'a> {
             return place.fail(report, Check::Run, expected, "one");
         }
         if let (Scope::Ledger, Some(kind @ (Kind::RunStarted | Kind::RunSealed))) = (scope, kind) {
-            place.fail(report, Check::Run, format!("{kind} in a run only"), "one in scope ledger");
+            place.fail(
+                report,
+                Check::Run,
+                format!("{kind} in a run only"),
+                "one in scope ledger",
+            );
         }
         let run = match run {
             Some(run) => {
                 self.admit_to_run(run, place, record, report);
                 Some(run)
             }
-            None => scope.run().map(|run| self.start_run(run, place, record, report)),
+            None => scope
+                .run()
+                .map(|run| self.start_run(run, place, record, report)),
         };
         if let (Some(run), Some(slot), Some(Kind::RunSealed), Some(record)) =
             (run, slot, kind, record)
@@ -235,7 +258,12 @@ impl<'a> Chains<'a> {
             sealed: false,
         });
         let run = self.runs.len() as u32;
-        self.runs.push(Run { state, sealed_at: None, chains: Vec::new(), blamed });
+        self.runs.push(Run {
+            state,
+            sealed_at: None,
+            chains: Vec::new(),
+            blamed,
+        });
         self.by_run.insert(id, run);
         run
     }
@@ -301,7 +329,13 @@ impl<'a> Chains<'a> {
             head: link.leaf,
             unsigned: 1,
         });
-        let chain = Chain { state, known, run, other_head: link.other, last: link.index };
+        let chain = Chain {
+            state,
+            known,
+            run,
+            other_head: link.other,
+            last: link.index,
+        };
         let slot = self.free.pop().unwrap_or(self.chains.len() as u32);
         match self.chains.get_mut(slot as usize) {
             Some(free) => *free = chain,
@@ -316,8 +350,12 @@ impl<'a> Chains<'a> {
 
     fn pinned(&mut self, opened: &StreamState, place: Place<'_>, report: &mut Report) {
         let name = opened.producer.as_str();
-        let mut keys =
-            self.options.producer_keys.iter().filter(|pin| pin.producer == name).peekable();
+        let mut keys = self
+            .options
+            .producer_keys
+            .iter()
+            .filter(|pin| pin.producer == name)
+            .peekable();
         if keys.peek().is_none() {
             if self.unpinned.insert(opened.producer.clone()) {
                 report.trust.unpinned_producers.push(|| name.to_owned());
@@ -326,7 +364,12 @@ impl<'a> Chains<'a> {
             report.trust.pinned_streams += 1;
         } else {
             let expected = format!("a stream of {name} under a key pinned for it");
-            place.fail(report, Check::ProducerKey, expected, format!("key {}", opened.key));
+            place.fail(
+                report,
+                Check::ProducerKey,
+                expected,
+                format!("key {}", opened.key),
+            );
         }
     }
 
@@ -346,8 +389,10 @@ impl<'a> Chains<'a> {
         if !follows {
             if !excused {
                 let state = &chain.state;
-                let expected =
-                    format!("seq {} after {}, record {}", state.next_seq, state.head, chain.last);
+                let expected = format!(
+                    "seq {} after {}, record {}",
+                    state.next_seq, state.head, chain.last
+                );
                 let found = match link.prev {
                     Some(prev) => format!("seq {} after {prev}", link.seq),
                     None => format!("seq {}, which begins a stream", link.seq),
@@ -402,7 +447,9 @@ impl<'a> Chains<'a> {
         run.sealed_at = Some(place.link.index);
         report.counts.sealed_runs += 1;
         let slots = std::mem::take(&mut run.chains);
-        let Ok(seal) = record.decode::<RunSealed>() else { return };
+        let Ok(seal) = record.decode::<RunSealed>() else {
+            return;
+        };
         let listed = |name| seal.streams.iter().find(|end| end.stream == name);
         let states: Vec<StreamState> = slots
             .iter()
@@ -423,8 +470,10 @@ impl<'a> Chains<'a> {
         }
         for end in &seal.streams {
             if !states.iter().any(|state| state.stream == end.stream) {
-                let expected =
-                    format!("stream {} up to seq {}, as the seal lists it", end.stream, end.seq);
+                let expected = format!(
+                    "stream {} up to seq {}, as the seal lists it",
+                    end.stream, end.seq
+                );
                 place.fail(report, Check::Seal, expected, "no record of it");
             }
         }
@@ -450,9 +499,17 @@ impl<'a> Chains<'a> {
     }
 
     fn document(&self, link: &Link, record: &Record<'_>, report: &mut Report) {
-        let Some(wanted) = &self.options.document else { return };
-        let Ok(body) = record.decode::<DocumentIssued>() else { return };
-        if let Some(file) = body.files.iter().find(|file| file.sha256.0 == wanted.sha256) {
+        let Some(wanted) = &self.options.document else {
+            return;
+        };
+        let Ok(body) = record.decode::<DocumentIssued>() else {
+            return;
+        };
+        if let Some(file) = body
+            .files
+            .iter()
+            .find(|file| file.sha256.0 == wanted.sha256)
+        {
             report.document = Some(Issued {
                 index: link.index,
                 run: body.run.to_string(),
@@ -467,14 +524,20 @@ impl<'a> Chains<'a> {
         for run in self.runs.iter().filter(|run| run.sealed_at.is_none()) {
             report.unsealed_runs.push(|| run.state.run.to_string());
         }
-        report.counts.unsigned_records =
-            self.by_name.values().map(|slot| self.chains[*slot as usize].state.unsigned).sum();
+        report.counts.unsigned_records = self
+            .by_name
+            .values()
+            .map(|slot| self.chains[*slot as usize].state.unsigned)
+            .sum();
         if let (Some(wanted), None) = (&self.options.document, &report.document) {
             let digest = record::Sha256(wanted.sha256);
             report.fail(Failure::new(
                 Check::Document,
                 format!("a document.issued record that names a file with SHA-256 {digest}"),
-                format!("none: {} was not issued from here, or was changed since", wanted.name),
+                format!(
+                    "none: {} was not issued from here, or was changed since",
+                    wanted.name
+                ),
             ));
         }
     }
@@ -484,7 +547,9 @@ impl<'a> Chains<'a> {
 fn end(state: &StreamState, listed: Option<&StreamEnd>, place: Place<'_>, report: &mut Report) {
     let Some(end) = listed else {
         let name = state.stream;
-        report.unlisted_streams.push(|| format!("{}/{name}", place.scope));
+        report
+            .unlisted_streams
+            .push(|| format!("{}/{name}", place.scope));
         let expected = format!("the seal to list the stream {name}");
         let found = format!("it not listed, {} records of it in the log", state.next_seq);
         return place.fail(report, Check::Seal, expected, found);
@@ -495,7 +560,10 @@ fn end(state: &StreamState, listed: Option<&StreamEnd>, place: Place<'_>, report
         place.fail(
             report,
             Check::Seal,
-            format!("stream {name} to end at seq {}, {}, as sealed", end.seq, end.head),
+            format!(
+                "stream {name} to end at seq {}, {}, as sealed",
+                end.seq, end.head
+            ),
             format!("it ends at seq {}, {}", actual.seq, actual.head),
         );
     }

@@ -39,13 +39,16 @@ pub(crate) fn check(
         }
     };
     for item in &sealed {
-        let fields = opened.get(usize::from(item.at)).map_or(&[][..], Vec::as_slice);
+        let fields = opened
+            .get(usize::from(item.at))
+            .map_or(&[][..], Vec::as_slice);
         one(meaning, first, item, fields);
     }
     for (at, fields) in opened.iter().enumerate() {
         for field in fields {
-            let known =
-                sealed.iter().any(|item| usize::from(item.at) == at && item.field == field.field);
+            let known = sealed
+                .iter()
+                .any(|item| usize::from(item.at) == at && item.field == field.field);
             if !known {
                 meaning.failures.push(failure(
                     first + at as u64,
@@ -62,12 +65,21 @@ fn one(meaning: &mut Meaning, first: u64, item: &Sealed, fields: &[SealedField])
     let field = &item.field;
     let found = match fields.iter().find(|candidate| candidate.field == *field) {
         None => Some("none".to_owned()),
-        Some(SealedField { state: SealedState::Erased, .. }) => {
+        Some(SealedField {
+            state: SealedState::Erased,
+            ..
+        }) => {
             meaning.erased += 1;
             return;
         }
-        Some(SealedField { state: SealedState::Broken(why), .. }) => Some(why.clone()),
-        Some(SealedField { state: SealedState::Opened { key, value }, .. }) => {
+        Some(SealedField {
+            state: SealedState::Broken(why),
+            ..
+        }) => Some(why.clone()),
+        Some(SealedField {
+            state: SealedState::Opened { key, value },
+            ..
+        }) => {
             let good = open(&item.commitment, &CommitmentKey(*key), field, value);
             (!good).then(|| "a value that does not open it".to_owned())
         }
@@ -93,7 +105,11 @@ pub(crate) fn check_given(meaning: &mut Meaning, index: u64, openings: &[u8]) {
     let given = match record::parse_bundle_openings(openings) {
         Ok(given) => given,
         Err(error) => {
-            meaning.failures.push(failure(index, "openings in canonical JSON", error.to_string()));
+            meaning.failures.push(failure(
+                index,
+                "openings in canonical JSON",
+                error.to_string(),
+            ));
             return;
         }
     };

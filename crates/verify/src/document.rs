@@ -26,9 +26,14 @@ impl Document {
     pub fn read(path: impl AsRef<Path>) -> Result<Self, VerifyError> {
         let path = path.as_ref();
         let name = path.display().to_string();
-        let digest = hash(path)
-            .map_err(|e| VerifyError::Unavailable { what: name.clone(), why: e.to_string() })?;
-        Ok(Self { name, sha256: digest })
+        let digest = hash(path).map_err(|e| VerifyError::Unavailable {
+            what: name.clone(),
+            why: e.to_string(),
+        })?;
+        Ok(Self {
+            name,
+            sha256: digest,
+        })
     }
 }
 

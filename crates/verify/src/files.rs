@@ -77,9 +77,9 @@ pub(crate) fn check(
                 )
                 .path(path),
             ),
-            Class::Unexpected => files.failures.push(
-                Failure::new(Check::UnexpectedFile, "no such file", "one").path(path),
-            ),
+            Class::Unexpected => files
+                .failures
+                .push(Failure::new(Check::UnexpectedFile, "no such file", "one").path(path)),
         }
     }
     Ok(files)
@@ -93,7 +93,9 @@ enum Class {
 }
 
 fn classify(path: &str, size: u64) -> Class {
-    let Ok(tile) = TileId::parse_path(path) else { return Class::Unexpected };
+    let Ok(tile) = TileId::parse_path(path) else {
+        return Class::Unexpected;
+    };
     match available(tile, size) {
         has if has == tile.width() => Class::Expected,
         has if tile.width() < has => Class::Stale(tile),
@@ -155,7 +157,10 @@ fn stale(source: &Source, tile: TileId, size: u64) -> Result<Option<Failure>, Ve
     Ok((!good).then(|| {
         Failure::new(
             Check::Partial,
-            format!("the first {} items of {wider}, which replaced it", tile.width()),
+            format!(
+                "the first {} items of {wider}, which replaced it",
+                tile.width()
+            ),
             "something else",
         )
         .path(tile.path())

@@ -26,7 +26,9 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
     report.hashes_only = options.hashes_only;
     let mut note = Vec::new();
     if !source.read("checkpoint", MAX_CHECKPOINT_BYTES, &mut note)? {
-        return Err(VerifyError::NoCheckpoint { source_name: source.name() });
+        return Err(VerifyError::NoCheckpoint {
+            source_name: source.name(),
+        });
     }
     let Some(signed) = trust::checkpoint(policy, &note, &mut report) else {
         return Ok(report.finish());
@@ -53,9 +55,14 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
         report.counts.entries += batch.entries;
         report.counts.bytes += batch.bytes;
         report.counts.files += batch.files;
-        batch.failures.into_iter().for_each(|failure| report.fail(failure));
+        batch
+            .failures
+            .into_iter()
+            .for_each(|failure| report.fail(failure));
         tree.push(&batch.leaves)?;
-        tree.failures.drain(..).for_each(|failure| report.fail(failure));
+        tree.failures
+            .drain(..)
+            .for_each(|failure| report.fail(failure));
         if !options.hashes_only {
             chains.admit(batch.meaning, &mut report, jobs);
         }
@@ -68,7 +75,9 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
     pipeline::run(&work, threads, consume)?;
 
     let root_at_since = tree.finish(signed.root)?;
-    tree.failures.drain(..).for_each(|failure| report.fail(failure));
+    tree.failures
+        .drain(..)
+        .for_each(|failure| report.fail(failure));
     report.counts.files += tree.files;
     report.conclusions = tree.conclusions;
     if let Some(since) = since {
@@ -93,15 +102,33 @@ fn all_files(
     size: u64,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
-    let Source::Directory(root) = source else { return Ok(()) };
+    let Source::Directory(root) = source else {
+        report.notes.push(
+            "files cannot be listed over HTTP: unexpected ones were not looked for".to_owned(),
+        );
+        return Ok(());
+    };
     let newer = || {
         let mut note = Vec::new();
         let read = source.read("checkpoint", MAX_CHECKPOINT_BYTES, &mut note);
-        if matches!(read, Ok(true)) { trust::size(policy, &note).unwrap_or(0) } else { 0 }
+        if matches!(read, Ok(true)) {
+            trust::size(policy, &note).unwrap_or(0)
+        } else {
+            0
+        }
     };
     let found = files::check(root, source, size, newer)?;
     report.counts.files += found.stale;
-    found.failures.into_iter().for_each(|failure| report.fail(failure));
+    if found.newer > 0 {
+        report.notes.push(format!(
+            "the log grew meanwhile: {} files of a newer checkpoint were not read",
+            found.newer
+        ));
+    }
+    found
+        .failures
+        .into_iter()
+        .for_each(|failure| report.fail(failure));
     Ok(())
 }
 
@@ -141,15 +168,22 @@ impl Work for LogWork<'_> {
 
     fn produce(&self, bundle: TileId, scratch: &mut Scratch) -> Result<Batch, VerifyError> {
         let mut batch = Batch {
-            leaves: Leaves { width: bundle.width().into(), ..Leaves::default() },
+            leaves: Leaves {
+                width: bundle.width().into(),
+                ..Leaves::default()
+            },
             meaning: Meaning::default(),
             failures: Vec::new(),
             entries: 0,
             bytes: 0,
             files: 0,
         };
-        let found =
-            paths::read(self.source, bundle, MAX_ENTRY_BUNDLE_BYTES, &mut scratch.entries)?;
+        let found = paths::read(
+            self.source,
+            bundle,
+            MAX_ENTRY_BUNDLE_BYTES,
+            &mut scratch.entries,
+        )?;
         if found {
             batch.files += 1;
         } else {
@@ -163,7 +197,10 @@ impl Work for LogWork<'_> {
         }
         if let Some(progress) = self.options.progress {
             let width = u64::from(bundle.width());
-            progress(self.done.fetch_add(width, Ordering::Relaxed) + width, self.size);
+            progress(
+                self.done.fetch_add(width, Ordering::Relaxed) + width,
+                self.size,
+            );
         }
         Ok(batch)
     }
@@ -178,7 +215,9 @@ impl Batch {
     fn hash<'b>(&mut self, bundle: TileId, bytes: &'b [u8], found: bool) -> Vec<&'b [u8]> {
         let mut entries = Vec::with_capacity(bundle.width().into());
         self.leaves.computed.reserve(bundle.width().into());
-        let items = EntryBundle::new(bytes, bundle.width()).into_iter().flatten();
+        let items = EntryBundle::new(bytes, bundle.width())
+            .into_iter()
+            .flatten();
         for entry in items {
             match entry {
                 Ok(entry) => {
@@ -228,11 +267,17 @@ impl Batch {
         let width = self.leaves.width;
         let (held, rest) = buffer.as_chunks::<32>();
         if held.len() != width || !rest.is_empty() {
-            self.failures.push(wrong_length(&tile.path(), width, buffer.len()));
+            self.failures
+                .push(wrong_length(&tile.path(), width, buffer.len()));
             return Ok(());
         }
         let same = self.leaves.computed.len() == width
-            && self.leaves.computed.iter().zip(held).all(|(leaf, held)| leaf.as_bytes() == held);
+            && self
+                .leaves
+                .computed
+                .iter()
+                .zip(held)
+                .all(|(leaf, held)| leaf.as_bytes() == held);
         if !same {
             let held = held.iter().map(|hash| Hash::new(*hash)).collect();
             self.differences(bundle, tile, held, entries);
@@ -244,7 +289,11 @@ impl Batch {
     #[cold]
     fn differences(&mut self, bundle: TileId, tile: TileId, held: Vec<Hash>, entries: &[&[u8]]) {
         // In a bundle that is framed wrongly everything after the fault differs: one is enough.
-        let at_most = if self.failures.is_empty() { usize::MAX } else { 1 };
+        let at_most = if self.failures.is_empty() {
+            usize::MAX
+        } else {
+            1
+        };
         let differing = self
             .leaves
             .computed
@@ -259,7 +308,9 @@ impl Batch {
                 format!("leaf hash {held}, as {tile} has it"),
                 format!("{leaf}, the hash of this entry in {bundle}"),
             );
-            let failure = failure.at(bundle.first_leaf() + at as u64).path(bundle.path());
+            let failure = failure
+                .at(bundle.first_leaf() + at as u64)
+                .path(bundle.path());
             self.failures.push(locate(failure, entries[at]));
         }
         self.leaves.stored = Some(held);
@@ -283,7 +334,13 @@ impl Batch {
             self.meaning.lost.extend(self.leaves.best(at));
         }
         if let Some(openings) = options.openings {
-            commitments::check(&mut self.meaning, bundle.index(), first, &self.leaves, openings);
+            commitments::check(
+                &mut self.meaning,
+                bundle.index(),
+                first,
+                &self.leaves,
+                openings,
+            );
         }
     }
 }

@@ -85,7 +85,11 @@ impl Meaning {
         for (field, commitment) in record.sealed() {
             self.commitments += 1;
             if collect {
-                self.sealed.push(Sealed { at, field: field.to_owned(), commitment });
+                self.sealed.push(Sealed {
+                    at,
+                    field: field.to_owned(),
+                    commitment,
+                });
             }
         }
         self.link(index, &record, leaf, other, kept);
@@ -106,7 +110,12 @@ impl Meaning {
             .last()
             .map(|link| link.stream)
             .filter(|stream| self.streams[usize::from(*stream)] == name)
-            .or_else(|| self.streams.iter().position(|known| *known == name).map(|at| at as u16));
+            .or_else(|| {
+                self.streams
+                    .iter()
+                    .position(|known| *known == name)
+                    .map(|at| at as u16)
+            });
         let stream = known.unwrap_or_else(|| {
             self.streams.push(name);
             (self.streams.len() - 1) as u16

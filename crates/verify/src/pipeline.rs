@@ -71,7 +71,10 @@ where
         }
         shared.worker(work, &consume);
     });
-    let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let state = shared
+        .state
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     state.error.map_or(Ok(()), Err)
 }
 
@@ -116,7 +119,9 @@ impl<W: Work> Shared<W> {
     }
 
     fn wait<'a>(&self, state: MutexGuard<'a, State<W>>) -> MutexGuard<'a, State<W>> {
-        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+        self.changed
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn worker<C>(&self, work: &W, consume: &Mutex<C>)
@@ -195,7 +200,9 @@ impl<W: Work> Shared<W> {
         let mut jobs = Vec::new();
         loop {
             let next = state.consumed;
-            let Some(item) = state.ready.remove(&next) else { break };
+            let Some(item) = state.ready.remove(&next) else {
+                break;
+            };
             drop(state);
             let outcome = consume(item, &mut jobs);
             state = self.lock();
@@ -256,13 +263,21 @@ mod tests {
     #[test]
     fn items_arrive_in_order_and_every_job_is_done() {
         for threads in [1, 2, 5] {
-            let work = Squares { count: 1000, jobs: AtomicU64::new(0), fail_at: None };
+            let work = Squares {
+                count: 1000,
+                jobs: AtomicU64::new(0),
+                fail_at: None,
+            };
             let mut seen = Vec::new();
-            run(&work, NonZeroUsize::new(threads).unwrap(), |(n, square), jobs| {
-                seen.push((n, square));
-                jobs.push(n);
-                Ok(())
-            })
+            run(
+                &work,
+                NonZeroUsize::new(threads).unwrap(),
+                |(n, square), jobs| {
+                    seen.push((n, square));
+                    jobs.push(n);
+                    Ok(())
+                },
+            )
             .unwrap();
             assert_eq!(seen, (0..1000).map(|n| (n, n * n)).collect::<Vec<_>>());
             assert_eq!(work.jobs.into_inner(), 999 * 1000 / 2);
@@ -272,13 +287,25 @@ mod tests {
     #[test]
     fn an_error_of_any_stage_ends_it() {
         let threads = NonZeroUsize::new(3).unwrap();
-        let work = Squares { count: 1000, jobs: AtomicU64::new(0), fail_at: Some(500) };
+        let work = Squares {
+            count: 1000,
+            jobs: AtomicU64::new(0),
+            fail_at: Some(500),
+        };
         assert!(run(&work, threads, |_, _| Ok(())).is_err());
-        let work = Squares { count: 1000, jobs: AtomicU64::new(0), fail_at: None };
+        let work = Squares {
+            count: 1000,
+            jobs: AtomicU64::new(0),
+            fail_at: None,
+        };
         let mut seen = 0;
         let outcome = run(&work, threads, |(n, _), _| {
             seen += 1;
-            if n == 10 { Err(VerifyError::Usage("enough".into())) } else { Ok(()) }
+            if n == 10 {
+                Err(VerifyError::Usage("enough".into()))
+            } else {
+                Ok(())
+            }
         });
         assert!(outcome.is_err());
         assert_eq!(seen, 11);

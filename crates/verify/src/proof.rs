@@ -45,7 +45,10 @@ pub fn proof(name: &str, proof: &[u8], record: &[u8], policy: &Policy) -> Report
             report.counts.unknown.insert(kind, 1);
         }
         Err(RecordError::UnknownVersion { kind, version, .. }) => {
-            report.counts.unknown.insert(format!("{kind} v{version}"), 1);
+            report
+                .counts
+                .unknown
+                .insert(format!("{kind} v{version}"), 1);
         }
         Err(error) => {
             let failure = Failure::new(

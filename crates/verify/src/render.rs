@@ -34,7 +34,11 @@ impl fmt::Display for Failure {
         if let Some(seq) = self.seq {
             write!(f, ", seq {seq}")?;
         }
-        write!(f, "\n    expected {}\n    found    {}", self.expected, self.found)
+        write!(
+            f,
+            "\n    expected {}\n    found    {}",
+            self.expected, self.found
+        )
     }
 }
 
@@ -49,6 +53,7 @@ impl fmt::Display for Report {
         self.checked(f)?;
         self.failed(f)?;
         list(f, "not checked", &self.unchecked)?;
+        list(f, "note", &self.notes)?;
         list(f, "this verdict rests on", &self.rests_on())?;
         if self.failures_total == 0 && self.counts.entries > 0 {
             list(f, "it does not prove", &self.does_not_prove())?;
@@ -61,7 +66,12 @@ impl Report {
     fn checked(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let c = &self.counts;
         if let Some(signed) = &self.checkpoint {
-            writeln!(f, "  checkpoint  {} of {} entries", signed.origin, number(signed.size))?;
+            writeln!(
+                f,
+                "  checkpoint  {} of {} entries",
+                signed.origin,
+                number(signed.size)
+            )?;
             writeln!(f, "  root        {}", signed.root)?;
         }
         if let Some(run) = &self.run {
@@ -72,12 +82,20 @@ impl Report {
             "  entries     {} hashed ({} bytes{})",
             number(c.entries),
             number(c.bytes),
-            if c.files > 0 { format!(", {} files", number(c.files)) } else { String::new() }
+            if c.files > 0 {
+                format!(", {} files", number(c.files))
+            } else {
+                String::new()
+            }
         )?;
         if self.hashes_only {
             return writeln!(f, "  records     not read: only hashes were asked for");
         }
-        writeln!(f, "  records     {} parsed under their schemas", number(c.records))?;
+        writeln!(
+            f,
+            "  records     {} parsed under their schemas",
+            number(c.records)
+        )?;
         if self.subject == Subject::Proof {
             return Ok(());
         }
@@ -124,7 +142,11 @@ impl Report {
                 document.name, document.run, document.index
             )?;
         }
-        named(f, "run not sealed, completeness not shown", &self.unsealed_runs)?;
+        named(
+            f,
+            "run not sealed, completeness not shown",
+            &self.unsealed_runs,
+        )?;
         named(f, "stream that no seal lists", &self.unlisted_streams)
     }
 
@@ -185,7 +207,11 @@ impl Report {
                 "the log's word for the keys of {} producers: {}{}",
                 number(unpinned.total),
                 unpinned.names.join(", "),
-                if more > 0 { format!(" and {more} more") } else { String::new() }
+                if more > 0 {
+                    format!(" and {more} more")
+                } else {
+                    String::new()
+                }
             ));
         }
         lines
@@ -225,9 +251,8 @@ impl Report {
                  finds one; nor the chains of ledger-wide streams, of which a bundle has a part"
                     .to_owned(),
             ),
-            Subject::Proof => lines.push(
-                "anything about other records: only that this one is in the log".to_owned(),
-            ),
+            Subject::Proof => lines
+                .push("anything about other records: only that this one is in the log".to_owned()),
             Subject::Log => {}
         }
         lines
@@ -249,7 +274,11 @@ fn named(f: &mut fmt::Formatter<'_>, what: &str, named: &Named) -> fmt::Result {
         writeln!(f, "  {what}: {name}")?;
     }
     let more = named.total - named.names.len().min(SHOWN) as u64;
-    if more > 0 { writeln!(f, "  {what}: {} more", number(more)) } else { Ok(()) }
+    if more > 0 {
+        writeln!(f, "  {what}: {} more", number(more))
+    } else {
+        Ok(())
+    }
 }
 
 /// 1234567 as 1,234,567.
@@ -292,10 +321,19 @@ mod tests {
             report.fail(Failure::new(Check::Leaf, "a", "b").at(index));
         }
         let report = report.finish();
-        assert_eq!((report.failures_total, report.failures.len()), (250, crate::KEPT));
+        assert_eq!(
+            (report.failures_total, report.failures.len()),
+            (250, crate::KEPT)
+        );
         assert_eq!(report.verdict, Verdict::Failed);
         let text = report.to_string();
-        assert!(text.contains("250 failed") && text.contains("and 150 more"), "{text}");
-        assert!(!text.contains("does not prove"), "a failure needs no fine print");
+        assert!(
+            text.contains("250 failed") && text.contains("and 150 more"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("does not prove"),
+            "a failure needs no fine print"
+        );
     }
 }

@@ -129,11 +129,7 @@ pub struct Failure {
 
 impl Failure {
     /// A failure that concerns no particular record or file yet.
-    pub(crate) fn new(
-        check: Check,
-        expected: impl Into<String>,
-        found: impl Into<String>,
-    ) -> Self {
+    pub(crate) fn new(check: Check, expected: impl Into<String>, found: impl Into<String>) -> Self {
         Self {
             check,
             index: None,
@@ -327,8 +323,11 @@ pub struct Report {
     pub document: Option<Issued>,
     /// What the verdict rests on.
     pub trust: Trust,
-    /// What was left unchecked, and why.
+    /// What was asked for and could not be checked, and why: the verdict is then incomplete.
     pub unchecked: Vec<String>,
+    /// What a reader should know besides; no reason for another verdict.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// The verdict, as in [`Report::verdict`].
     pub verdict: Verdict,
 }
@@ -351,6 +350,7 @@ impl Report {
             document: None,
             trust: Trust::default(),
             unchecked: Vec::new(),
+            notes: Vec::new(),
             verdict: Verdict::NothingToCheck,
         }
     }
@@ -371,7 +371,8 @@ impl Report {
 
     /// Orders the failures and settles the verdict; the last step of every check.
     pub(crate) fn finish(mut self) -> Self {
-        self.failures.sort_by_key(|f| (f.index.is_none(), f.index, f.check));
+        self.failures
+            .sort_by_key(|f| (f.index.is_none(), f.index, f.check));
         self.verdict = self.verdict();
         self
     }

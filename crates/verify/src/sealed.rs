@@ -46,7 +46,9 @@ pub enum SealedState {
 // Values are personal: they do not go into logs by way of `{:?}`.
 impl fmt::Debug for SealedField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SealedField").field("field", &self.field).finish_non_exhaustive()
+        f.debug_struct("SealedField")
+            .field("field", &self.field)
+            .finish_non_exhaustive()
     }
 }
 

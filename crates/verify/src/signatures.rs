@@ -58,7 +58,10 @@ impl Signatures {
         let found = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.counts.signatures = found.checked;
         let more = found.bad - found.kept.len() as u64;
-        found.kept.into_iter().for_each(|failure| report.fail(failure));
+        found
+            .kept
+            .into_iter()
+            .for_each(|failure| report.fail(failure));
         report.failures_total += more;
     }
 }

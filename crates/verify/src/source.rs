@@ -41,7 +41,9 @@ impl Source {
         if path.join("checkpoint").is_file() {
             return Ok(Self::Directory(path.to_owned()));
         }
-        Err(VerifyError::NoCheckpoint { source_name: path.display().to_string() })
+        Err(VerifyError::NoCheckpoint {
+            source_name: path.display().to_string(),
+        })
     }
 
     /// A URL, `http://` or `https://`, with or without a final slash, and the bearer token that
@@ -94,7 +96,12 @@ fn read_file(path: &Path, limit: usize, into: &mut Vec<u8>) -> io::Result<bool> 
     let file = match File::open(path) {
         Ok(file) => file,
         // A file where a directory belongs is a tile that is missing, too.
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
             return Ok(false);
         }
         Err(e) => return Err(e),

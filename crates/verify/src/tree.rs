@@ -34,7 +34,9 @@ impl Frontier {
     pub(crate) fn push(&mut self, height: u8, hash: Option<Hash>) {
         let (mut height, mut hash) = (height, hash);
         while let Some((_, left)) = self.nodes.pop_if(|(h, _)| *h == height) {
-            hash = left.zip(hash).map(|(left, right)| tlog::node_hash(&left, &right));
+            hash = left
+                .zip(hash)
+                .map(|(left, right)| tlog::node_hash(&left, &right));
             height += 1;
         }
         self.nodes.push((height, hash));
@@ -45,7 +47,9 @@ impl Frontier {
         let mut nodes = self.nodes.iter().rev();
         let (_, mut root) = *nodes.next()?;
         for (_, left) in nodes {
-            root = left.zip(root).map(|(left, right)| tlog::node_hash(&left, &right));
+            root = left
+                .zip(root)
+                .map(|(left, right)| tlog::node_hash(&left, &right));
         }
         root
     }
@@ -67,7 +71,10 @@ pub(crate) struct Leaves {
 impl Leaves {
     /// The hash at `at`: the entry's, or what the tile says where there is no entry.
     pub(crate) fn best(&self, at: usize) -> Option<Hash> {
-        self.computed.get(at).or_else(|| self.stored.as_ref()?.get(at)).copied()
+        self.computed
+            .get(at)
+            .or_else(|| self.stored.as_ref()?.get(at))
+            .copied()
     }
 
     /// The tile's hash at `at`, where it is not the entry's.
@@ -144,7 +151,9 @@ impl<'a> Tree<'a> {
     }
 
     fn root_at_since(&mut self, leaves: &Leaves) {
-        let Some(at) = self.since.and_then(|since| since.checked_sub(self.seen)) else { return };
+        let Some(at) = self.since.and_then(|since| since.checked_sub(self.seen)) else {
+            return;
+        };
         if at == 0 || at > leaves.width as u64 {
             return;
         }
@@ -162,7 +171,10 @@ impl<'a> Tree<'a> {
         }
         let at = usize::from(level) - 1;
         if self.levels.len() <= at {
-            self.levels.push(Level { index: 0, nodes: Vec::with_capacity(256) });
+            self.levels.push(Level {
+                index: 0,
+                nodes: Vec::with_capacity(256),
+            });
         }
         self.levels[at].nodes.push(node);
         if self.levels[at].nodes.len() == 256 {
@@ -195,8 +207,12 @@ impl<'a> Tree<'a> {
         let at = usize::from(level) - 1;
         let index = self.levels[at].index;
         let mut nodes = std::mem::take(&mut self.levels[at].nodes);
-        let Some(tile) = TileId::in_tree(TileLevel::Hashes(level), index, TreeSize(self.size)) else {
-            return Ok(Node { computed: None, stored: None });
+        let Some(tile) = TileId::in_tree(TileLevel::Hashes(level), index, TreeSize(self.size))
+        else {
+            return Ok(Node {
+                computed: None,
+                stored: None,
+            });
         };
         let path = tile.path();
         let found = paths::read(self.source, tile, MAX_TILE_BYTES, &mut self.buffer)?;
@@ -208,7 +224,10 @@ impl<'a> Tree<'a> {
         }
         let computed: Option<Vec<Hash>> = nodes.iter().map(|node| node.computed).collect();
         let computed = computed.as_deref().map(tile_root);
-        let stored = held.as_deref().map(tile_root).filter(|stored| computed != Some(*stored));
+        let stored = held
+            .as_deref()
+            .map(tile_root)
+            .filter(|stored| computed != Some(*stored));
         self.levels[at].nodes = nodes;
         Ok(Node { computed, stored })
     }
@@ -220,7 +239,8 @@ impl<'a> Tree<'a> {
             return None;
         }
         if self.buffer.len() != width * 32 {
-            self.failures.push(wrong_length(path, width, self.buffer.len()));
+            self.failures
+                .push(wrong_length(path, width, self.buffer.len()));
             return None;
         }
         Some(hashes(&self.buffer).collect())
@@ -271,8 +291,11 @@ impl<'a> Tree<'a> {
                 self.tile(level)?;
             }
         }
-        let computed =
-            if self.size == 0 { Some(tlog::empty_root()) } else { self.frontier().root() };
+        let computed = if self.size == 0 {
+            Some(tlog::empty_root())
+        } else {
+            self.frontier().root()
+        };
         if computed != Some(signed) {
             self.failures.push(Failure::new(
                 Check::Root,
@@ -286,7 +309,11 @@ impl<'a> Tree<'a> {
         if self.differs || computed != Some(signed) {
             self.conclude_on_root(computed, signed);
         }
-        Ok(if self.since == Some(0) { Some(tlog::empty_root()) } else { self.since_root })
+        Ok(if self.since == Some(0) {
+            Some(tlog::empty_root())
+        } else {
+            self.since_root
+        })
     }
 
     fn conclude_on_root(&mut self, computed: Option<Hash>, signed: Hash) {
@@ -316,7 +343,11 @@ impl<'a> Tree<'a> {
 
 /// The hashes of a tile file.
 pub(crate) fn hashes(bytes: &[u8]) -> impl Iterator<Item = Hash> {
-    bytes.as_chunks::<32>().0.iter().map(|hash| Hash::from(*hash))
+    bytes
+        .as_chunks::<32>()
+        .0
+        .iter()
+        .map(|hash| Hash::from(*hash))
 }
 
 pub(crate) fn missing(path: &str) -> Failure {
@@ -329,5 +360,10 @@ pub(crate) fn wrong_length(path: &str, width: usize, found: usize) -> Failure {
     } else {
         format!("{found} bytes")
     };
-    Failure::new(Check::Tile, format!("{} bytes: {width} hashes", width * 32), found).path(path)
+    Failure::new(
+        Check::Tile,
+        format!("{} bytes: {width} hashes", width * 32),
+        found,
+    )
+    .path(path)
 }

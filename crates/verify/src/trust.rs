@@ -13,7 +13,11 @@ pub(crate) struct Root {
 
 impl From<Checkpoint> for Root {
     fn from(checkpoint: Checkpoint) -> Self {
-        Self { origin: checkpoint.origin, size: checkpoint.size.get(), root: checkpoint.root }
+        Self {
+            origin: checkpoint.origin,
+            size: checkpoint.size.get(),
+            root: checkpoint.root,
+        }
     }
 }
 
@@ -44,7 +48,11 @@ pub(crate) fn checkpoint(policy: &Policy, note: &[u8], report: &mut Report) -> O
 /// Notes what an accepted checkpoint says and who signed it.
 pub(crate) fn accept(verified: VerifiedCheckpoint, report: &mut Report) -> Root {
     let origin = verified.checkpoint.origin.clone();
-    for signature in verified.log_signatures.iter().chain(&verified.witness_signatures) {
+    for signature in verified
+        .log_signatures
+        .iter()
+        .chain(&verified.witness_signatures)
+    {
         let key = &signature.key;
         let name = format!("{} ({})", key.name(), key.signature_type());
         // The log's own second key cosigns under the log's name: that makes it no witness.
@@ -69,16 +77,14 @@ pub(crate) fn accept(verified: VerifiedCheckpoint, report: &mut Report) -> Root 
 
 /// The size of a checkpoint, if the policy accepts it.
 pub(crate) fn size(policy: &Policy, note: &[u8]) -> Option<u64> {
-    policy.check(note).ok().map(|verified| verified.checkpoint.size.get())
+    policy
+        .check(note)
+        .ok()
+        .map(|verified| verified.checkpoint.size.get())
 }
 
 /// Checks a checkpoint that was kept, as far as that can be done before the log is read.
-pub(crate) fn since(
-    policy: &Policy,
-    note: &[u8],
-    now: &Root,
-    report: &mut Report,
-) -> Option<Root> {
+pub(crate) fn since(policy: &Policy, note: &[u8], now: &Root, report: &mut Report) -> Option<Root> {
     let fail = |expected: String, found: String| Failure::new(Check::Since, expected, found);
     let since = match policy.check(note) {
         Ok(verified) => Root::from(verified.checkpoint),
@@ -99,8 +105,14 @@ pub(crate) fn since(
     }
     if since.size > now.size {
         report.fail(fail(
-            format!("at least the {} entries of the earlier checkpoint", since.size),
-            format!("{}: entries were removed, or an older checkpoint was put back", now.size),
+            format!(
+                "at least the {} entries of the earlier checkpoint",
+                since.size
+            ),
+            format!(
+                "{}: entries were removed, or an older checkpoint was put back",
+                now.size
+            ),
         ));
         return None;
     }
@@ -115,7 +127,10 @@ pub(crate) fn hold_since(since: &Root, computed: Option<Hash>, report: &mut Repo
     }
     report.fail(Failure::new(
         Check::Since,
-        format!("root {} at {} entries, as it was signed earlier", since.root, since.size),
+        format!(
+            "root {} at {} entries, as it was signed earlier",
+            since.root, since.size
+        ),
         match computed {
             Some(root) => format!("{root}: entries before {} were changed since", since.size),
             None => "no root: entries that it needs are missing".to_owned(),

@@ -34,9 +34,16 @@ pub fn bundle(
 ) -> Result<Report, VerifyError> {
     let path = path.as_ref();
     let name = path.display().to_string();
-    let file = File::open(path)
-        .map_err(|e| VerifyError::Unavailable { what: name.clone(), why: e.to_string() })?;
-    read(&name, BufReader::with_capacity(1 << 18, file), policy, options)
+    let file = File::open(path).map_err(|e| VerifyError::Unavailable {
+        what: name.clone(),
+        why: e.to_string(),
+    })?;
+    read(
+        &name,
+        BufReader::with_capacity(1 << 18, file),
+        policy,
+        options,
+    )
 }
 
 /// [`bundle`] from bytes; `name` is what the report calls it.
@@ -61,7 +68,11 @@ pub fn read(
     let header = reader.header();
     report.run = Some(header.run.clone());
     let Some(run) = RunId::parse(&header.run) else {
-        report.fail(Failure::new(Check::Bundle, "a run: a ULID", format!("{:?}", header.run)));
+        report.fail(Failure::new(
+            Check::Bundle,
+            "a run: a ULID",
+            format!("{:?}", header.run),
+        ));
         return Ok(report.finish());
     };
     let Some(signed) = trust::checkpoint(policy, &header.checkpoint, &mut report) else {
@@ -95,14 +106,19 @@ pub fn read(
     };
     pipeline::run(&work, options.threads(), consume)?;
 
-    let broken = work.broken.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let broken = work
+        .broken
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     if let Some(failure) = broken {
         report.fail(failure);
     } else {
         let hashes = proof.into_iter().map(Hash::from);
         let found = match multiproof::root(TreeSize(signed.size), leaves, hashes) {
             Ok(root) if root == signed.root => None,
-            Ok(root) => Some(format!("{root}: an entry or the proof is not what the log has")),
+            Ok(root) => Some(format!(
+                "{root}: an entry or the proof is not what the log has"
+            )),
             Err(error) => Some(error.to_string()),
         };
         if let Some(found) = found {
@@ -130,12 +146,11 @@ pub fn read(
 /// The failure that a broken bundle is; an error only if it could not be read.
 fn broken(name: &str, error: FormatError) -> Result<Failure, VerifyError> {
     match error {
-        FormatError::Io(error) => {
-            Err(VerifyError::Unavailable { what: name.to_owned(), why: error.to_string() })
-        }
-        FormatError::Broken { expected, found } => {
-            Ok(Failure::new(Check::Bundle, expected, found))
-        }
+        FormatError::Io(error) => Err(VerifyError::Unavailable {
+            what: name.to_owned(),
+            why: error.to_string(),
+        }),
+        FormatError::Broken { expected, found } => Ok(Failure::new(Check::Bundle, expected, found)),
     }
 }
 
@@ -191,7 +206,9 @@ impl<R: Read + Send> Work for BundleWork<'_, R> {
             chunk.leaves.push((LeafIndex(entry.index), leaf));
             chunk.bytes += entry.record.len() as u64;
             let open = !entry.openings.is_empty();
-            chunk.meaning.read(at as u16, entry.index, &entry.record, leaf, None, open);
+            chunk
+                .meaning
+                .read(at as u16, entry.index, &entry.record, leaf, None, open);
             if open {
                 chunk.openings = true;
                 commitments::check_given(&mut chunk.meaning, entry.index, &entry.openings);

@@ -46,10 +46,15 @@ impl<W: Write> Writer<W> {
         entries: u64,
     ) -> io::Result<Self> {
         if run.len() != RUN_BYTES {
-            return Err(invalid(format!("a run is named by 26 characters, {run:?} is not")));
+            return Err(invalid(format!(
+                "a run is named by 26 characters, {run:?} is not"
+            )));
         }
         if checkpoint.len() > crate::source::MAX_CHECKPOINT_BYTES {
-            return Err(invalid(format!("a checkpoint note of {} bytes", checkpoint.len())));
+            return Err(invalid(format!(
+                "a checkpoint note of {} bytes",
+                checkpoint.len()
+            )));
         }
         out.write_all(MAGIC)?;
         out.write_all(run.as_bytes())?;
@@ -61,7 +66,11 @@ impl<W: Write> Writer<W> {
             out.write_all(hash)?;
         }
         out.write_all(&entries.to_be_bytes())?;
-        Ok(Self { out, left: entries, last: None })
+        Ok(Self {
+            out,
+            left: entries,
+            last: None,
+        })
     }
 
     /// Writes one entry: its log index, the record's bytes, and its openings as
@@ -76,7 +85,9 @@ impl<W: Write> Writer<W> {
             return Err(invalid(format!("entry {index} after {:?}", self.last)));
         }
         let Some(left) = self.left.checked_sub(1) else {
-            return Err(invalid(format!("entry {index} is one more than was announced")));
+            return Err(invalid(format!(
+                "entry {index} is one more than was announced"
+            )));
         };
         let record_length = u16::try_from(record.len())
             .map_err(|_| invalid(format!("a record of {} bytes", record.len())))?;
@@ -101,7 +112,10 @@ impl<W: Write> Writer<W> {
     /// `InvalidInput` if fewer entries were written than announced, else those of the writer.
     pub fn finish(mut self) -> io::Result<W> {
         if self.left != 0 {
-            return Err(invalid(format!("{} entries fewer than were announced", self.left)));
+            return Err(invalid(format!(
+                "{} entries fewer than were announced",
+                self.left
+            )));
         }
         self.out.flush()?;
         Ok(self.out)
@@ -199,8 +213,18 @@ impl<R: Read> Reader<R> {
             proof.push(array(&mut input, "a proof hash")?);
         }
         let entries = u64::from_be_bytes(array(&mut input, "the count of entries")?);
-        let header = Header { run, checkpoint, proof, entries };
-        Ok(Self { input, header, left: entries, last: None })
+        let header = Header {
+            run,
+            checkpoint,
+            proof,
+            entries,
+        };
+        Ok(Self {
+            input,
+            header,
+            left: entries,
+            last: None,
+        })
     }
 
     /// What stood before the entries.
@@ -248,7 +272,11 @@ impl<R: Read> Reader<R> {
         let openings = bytes(&mut self.input, u64::from(length), "openings")?;
         self.left -= 1;
         self.last = Some(index);
-        Ok(Some(Entry { index, record, openings }))
+        Ok(Some(Entry {
+            index,
+            record,
+            openings,
+        }))
     }
 }
 
@@ -257,7 +285,9 @@ fn array<const N: usize>(
     expected: &'static str,
 ) -> Result<[u8; N], FormatError> {
     let mut array = [0; N];
-    input.read_exact(&mut array).map_err(|e| ended(e, expected))?;
+    input
+        .read_exact(&mut array)
+        .map_err(|e| ended(e, expected))?;
     Ok(array)
 }
 
@@ -267,7 +297,10 @@ fn bytes(
     expected: &'static str,
 ) -> Result<Vec<u8>, FormatError> {
     let mut bytes = Vec::with_capacity(length.min(1 << 16) as usize);
-    let read = input.take(length).read_to_end(&mut bytes).map_err(FormatError::Io)?;
+    let read = input
+        .take(length)
+        .read_to_end(&mut bytes)
+        .map_err(FormatError::Io)?;
     if read as u64 == length {
         Ok(bytes)
     } else {
@@ -277,7 +310,10 @@ fn bytes(
 
 fn ended(error: io::Error, expected: &'static str) -> FormatError {
     if error.kind() == io::ErrorKind::UnexpectedEof {
-        FormatError::Broken { expected, found: "the end of the file".into() }
+        FormatError::Broken {
+            expected,
+            found: "the end of the file".into(),
+        }
     } else {
         FormatError::Io(error)
     }
@@ -290,8 +326,7 @@ mod tests {
     const RUN: &str = "01JD0000000000000000000000";
 
     fn small() -> Vec<u8> {
-        let mut writer =
-            Writer::new(Vec::new(), RUN, b"note\n", &[[7; 32], [8; 32]], 2).unwrap();
+        let mut writer = Writer::new(Vec::new(), RUN, b"note\n", &[[7; 32], [8; 32]], 2).unwrap();
         writer.entry(3, b"{}", b"").unwrap();
         writer.entry(9, b"[1]", b"{\"a\":1}").unwrap();
         writer.finish().unwrap()
@@ -312,7 +347,14 @@ mod tests {
         assert_eq!(header.run, RUN);
         assert_eq!(header.checkpoint, b"note\n");
         assert_eq!(header.proof, vec![[7; 32], [8; 32]]);
-        assert_eq!(entries[0], Entry { index: 3, record: b"{}".into(), openings: vec![] });
+        assert_eq!(
+            entries[0],
+            Entry {
+                index: 3,
+                record: b"{}".into(),
+                openings: vec![]
+            }
+        );
         assert_eq!(entries[1].openings, b"{\"a\":1}");
         assert_eq!(entries.len(), 2);
     }
@@ -336,7 +378,11 @@ mod tests {
         let whole = small();
         assert!(read(&whole).is_ok());
         for length in 0..whole.len() {
-            assert!(read(&whole[..length]).is_err(), "{length} of {} bytes", whole.len());
+            assert!(
+                read(&whole[..length]).is_err(),
+                "{length} of {} bytes",
+                whole.len()
+            );
         }
         let mut longer = whole;
         longer.push(0);
@@ -349,9 +395,15 @@ mod tests {
         let mut writer = Writer::new(Vec::new(), RUN, b"", &[], 2).unwrap();
         writer.entry(5, b"{}", b"").unwrap();
         assert!(writer.entry(5, b"{}", b"").is_err(), "the same index again");
-        assert!(writer.entry(6, &vec![b' '; 65_536], b"").is_err(), "too long a record");
+        assert!(
+            writer.entry(6, &vec![b' '; 65_536], b"").is_err(),
+            "too long a record"
+        );
         writer.entry(6, b"{}", b"").unwrap();
-        assert!(writer.entry(7, b"{}", b"").is_err(), "one more than announced");
+        assert!(
+            writer.entry(7, b"{}", b"").is_err(),
+            "one more than announced"
+        );
         let writer = Writer::new(Vec::new(), RUN, b"", &[], 1).unwrap();
         assert!(writer.finish().is_err(), "one fewer than announced");
     }
