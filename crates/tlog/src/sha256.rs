@@ -1,7 +1,7 @@
 //! SHA-256 of messages whose whole length is known, straight over the compression function.
 //!
 //! A tree hashes millions of short messages. `sha2::Sha256` buffers, copies and wipes for each of
-//! them, which costs a fifth of the time at 65 bytes; here the message is laid out in its padded
+//! them, which costs a sixth of the time at 65 bytes; here the message is laid out in its padded
 //! blocks at once. This is no streaming hasher: for a file, use `sha2`.
 
 use sha2::block_api::compress256;
@@ -33,14 +33,37 @@ pub fn sha256(data: &[u8]) -> [u8; 32] {
 }
 
 /// SHA-256 of the byte `prefix` followed by `data`.
+///
+/// The prefix shifts everything by a byte, so no block can be hashed where it lies without a copy of
+/// its head. Most records are short enough to copy whole, which is the cheaper way up to there: one
+/// call of the compression function instead of three.
 pub(crate) fn prefixed(prefix: u8, data: &[u8]) -> [u8; 32] {
+    match data.len() {
+        0..=246 => prefixed_short::<4>(prefix, data),
+        247..=502 => prefixed_short::<8>(prefix, data),
+        _ => prefixed_long(prefix, data),
+    }
+}
+
+/// For messages that fit into `BLOCKS` blocks with prefix and padding: 10 bytes less of data.
+fn prefixed_short<const BLOCKS: usize>(prefix: u8, data: &[u8]) -> [u8; 32] {
+    let mut message = [[0; 64]; BLOCKS];
+    let bytes = message.as_flattened_mut();
+    let total = data.len() + 1;
+    bytes[0] = prefix;
+    bytes[1..total].copy_from_slice(data);
+    bytes[total] = 0x80;
+    let blocks = (total + 9).div_ceil(64);
+    bytes[blocks * 64 - 8..blocks * 64].copy_from_slice(&(total as u64 * 8).to_be_bytes());
     let mut state = INITIAL;
-    let mut tail = [0; 128];
-    let Some((head, rest)) = data.split_at_checked(63) else {
-        tail[0] = prefix;
-        tail[1..=data.len()].copy_from_slice(data);
-        return finish(state, &mut tail, data.len() + 1, data.len() + 1);
-    };
+    compress256(&mut state, &message[..blocks]);
+    to_bytes(&state)
+}
+
+/// For messages of at least 63 bytes of data.
+fn prefixed_long(prefix: u8, data: &[u8]) -> [u8; 32] {
+    let mut state = INITIAL;
+    let (head, rest) = data.split_at(63);
     let mut first = [0; 64];
     first[0] = prefix;
     first[1..].copy_from_slice(head);
@@ -50,6 +73,7 @@ pub(crate) fn prefixed(prefix: u8, data: &[u8]) -> [u8; 32] {
     if !blocks.is_empty() {
         compress256(&mut state, blocks);
     }
+    let mut tail = [0; 128];
     tail[..rest.len()].copy_from_slice(rest);
     finish(state, &mut tail, rest.len(), data.len() + 1)
 }
