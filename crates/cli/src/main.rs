@@ -1,3 +1,127 @@
-//! The `rlhf-audit` command.
+//! The `rlhf-audit` command: the only binary, and the only place that reads the environment, the clock and the
+//! operating system's randomness.
+//!
+//! Exit codes: 0 done and true, 1 checked and found false, 2 bad usage or input, 3 something needed is unavailable.
+//! Built with `--no-default-features --features verify` it is the auditor's binary: `verify` alone.
 
-fn main() {}
+mod commands;
+#[cfg(feature = "full")]
+mod demo;
+#[cfg(feature = "full")]
+mod environment;
+mod outcome;
+#[cfg(feature = "full")]
+mod place;
+#[cfg(feature = "full")]
+mod producer;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::outcome::{Failure, Outcome};
+
+/// Keep a record of how a model was trained from human feedback that anyone can check.
+#[derive(Debug, Parser)]
+#[command(
+    name = "rlhf-audit",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
+#[command(
+    after_help = "Exit codes: 0 done and true, 1 checked and found false (tampering), 2 bad usage or \
+                        input, 3 something needed is unavailable."
+)]
+struct Cli {
+    /// Print one JSON object instead of text
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a log, a bundle or a document, trusting nothing but the key
+    Verify(commands::verify::Args),
+    /// Create a ledger: its keys, policy and first checkpoint
+    #[cfg(feature = "full")]
+    Init(commands::init::Args),
+    /// Serve a ledger over HTTP
+    #[cfg(feature = "full")]
+    Serve(commands::serve::Args),
+    /// Start, list, show and seal training runs
+    #[cfg(feature = "full")]
+    Run(commands::run::Args),
+    /// Record events read from standard input
+    #[cfg(feature = "full")]
+    Append(commands::append::Args),
+    /// Record a published human-feedback file
+    #[cfg(feature = "full")]
+    Import(commands::import::Args),
+    /// Show a record and prove that it is in the log
+    #[cfg(feature = "full")]
+    Prove(commands::prove::Args),
+    /// Write a run into one file with which it is verified offline
+    #[cfg(feature = "full")]
+    Bundle(commands::bundle::Args),
+    /// Issue a run's model card
+    #[cfg(feature = "full")]
+    Card(commands::card::Args),
+    /// Create, list and revoke access tokens
+    #[cfg(feature = "full")]
+    Token(commands::token::Args),
+    /// Perform a small real RLHF run and show what the ledger makes of it
+    #[cfg(feature = "full")]
+    Demo(demo::Args),
+}
+
+fn main() -> ExitCode {
+    // A closed pipe (`rlhf-audit … | head`) ends the program quietly, as it does for other tools.
+    let cli = Cli::parse();
+    let json = cli.json;
+    let result = match cli.command {
+        Command::Verify(args) => commands::verify::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Init(args) => commands::init::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Serve(args) => commands::serve::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Run(args) => commands::run::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Append(args) => commands::append::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Import(args) => commands::import::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Prove(args) => commands::prove::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Bundle(args) => commands::bundle::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Card(args) => commands::card::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Token(args) => commands::token::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Demo(args) => demo::run(&args, json),
+    };
+    match result {
+        Ok(Outcome::True) => ExitCode::SUCCESS,
+        Ok(Outcome::False) => ExitCode::from(1),
+        Err(failure) => failure.report(json),
+    }
+}
+
+impl Failure {
+    fn report(&self, json: bool) -> ExitCode {
+        if json {
+            let object = serde_json::json!({ "error": self.to_string(), "hint": self.hint() });
+            eprintln!("{object}");
+        } else {
+            eprintln!("error: {self}");
+            if let Some(hint) = self.hint() {
+                eprintln!(" hint: {hint}");
+            }
+        }
+        ExitCode::from(self.exit_code())
+    }
+}

@@ -1,0 +1,22 @@
+//! The commands, one file each: its arguments and `run`.
+
+pub(crate) mod verify;
+
+#[cfg(feature = "full")]
+pub(crate) mod append;
+#[cfg(feature = "full")]
+pub(crate) mod bundle;
+#[cfg(feature = "full")]
+pub(crate) mod card;
+#[cfg(feature = "full")]
+pub(crate) mod import;
+#[cfg(feature = "full")]
+pub(crate) mod init;
+#[cfg(feature = "full")]
+pub(crate) mod prove;
+#[cfg(feature = "full")]
+pub(crate) mod run;
+#[cfg(feature = "full")]
+pub(crate) mod serve;
+#[cfg(feature = "full")]
+pub(crate) mod token;

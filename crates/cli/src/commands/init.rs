@@ -1,0 +1,55 @@
+//! `rlhf-audit init`: a new ledger.
+
+use serde_json::json;
+
+use crate::outcome::{Failure, Outcome};
+use crate::place::{ledger_failure, ledger_options};
+
+/// Create a ledger
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The ledger's directory; must not hold a ledger yet
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./audit-data",
+        env = "RLHF_AUDIT_DATA_DIR"
+    )]
+    data_dir: std::path::PathBuf,
+    /// The log's name, a URL without its scheme [default: one that is unique to this ledger]
+    #[arg(long, value_name = "NAME")]
+    origin: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
+    let mut options = ledger_options();
+    options.origin.clone_from(&args.origin);
+    let ledger = ledger::Ledger::create(&args.data_dir, options).map_err(ledger_failure)?;
+    let origin = ledger.origin().to_owned();
+    let admin = ledger
+        .create_token("first admin", ledger::Role::Admin)
+        .map_err(ledger_failure)?;
+    ledger.close().map_err(ledger_failure)?;
+    let policy = args.data_dir.join("policy");
+    if json {
+        println!(
+            "{}",
+            json!({ "data_dir": args.data_dir, "origin": origin, "policy": policy, "admin_token": admin.secret() })
+        );
+    } else {
+        println!("A ledger named {origin} is in {}.", args.data_dir.display());
+        println!();
+        println!(
+            "  policy       {}   give it to whoever is to verify",
+            policy.display()
+        );
+        println!(
+            "  keys         {}   keep them to yourself, and keep a copy",
+            args.data_dir.join("keys").display()
+        );
+        println!("  admin token  {}", admin.secret());
+        println!();
+        println!("The token is shown this once. Next: rlhf-audit run start --name my-first-run");
+    }
+    Ok(Outcome::True)
+}

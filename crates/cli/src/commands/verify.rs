@@ -1,0 +1,187 @@
+//! `rlhf-audit verify`: a log, a bundle or a document.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use tlog::{Policy, VerifierKey};
+use verify::{Document, Options, ProducerKey, Report, Source, VerifyError};
+
+use crate::outcome::{Failure, Outcome};
+
+/// Check a log, a bundle or a document, trusting nothing but the key
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// A data directory, a log directory, a log's URL, or a bundle
+    #[arg(value_name = "DIR|URL|BUNDLE", default_value = "./audit-data")]
+    target: String,
+    /// Whom to trust: a policy file (c2sp.org/tlog-policy) or a file with one verifier key
+    #[arg(long, visible_alias = "key", value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// A checkpoint that was kept from an earlier time: the log must have grown from it
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
+    /// Keep the verified checkpoint in this file, for a later --since
+    #[arg(long, value_name = "FILE")]
+    remember: Option<PathBuf>,
+    /// A document, such as a model card, that the log must say was issued
+    #[arg(long, value_name = "FILE")]
+    document: Option<PathBuf>,
+    /// A producer's key that is known from elsewhere, as NAME=BASE64; may be repeated
+    #[arg(long = "producer-key", value_name = "NAME=KEY", value_parser = producer_key)]
+    producer_keys: Vec<ProducerKey>,
+    /// Only leaves, tiles, root and the checkpoint's signatures
+    #[arg(long)]
+    hashes: bool,
+    /// Do not open sealed values, even where their keys are at hand
+    #[arg(long)]
+    no_openings: bool,
+    /// How many threads to use [default: all cores]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// The token for a URL whose entries need one
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "RLHF_AUDIT_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<String>,
+}
+
+pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
+    let (policy, beside) = read_policy(args)?;
+    let mut options = Options {
+        hashes_only: args.hashes,
+        threads: args.threads,
+        since: args.since.as_deref().map(read).transpose()?,
+        document: args
+            .document
+            .as_ref()
+            .map(Document::read)
+            .transpose()
+            .map_err(unavailable)?,
+        producer_keys: args.producer_keys.clone(),
+        ..Options::default()
+    };
+    let report = check(args, &policy, &mut options)?;
+    if json {
+        println!(
+            "{}",
+            serde_json::to_string(&report).map_err(Failure::input)?
+        );
+    } else {
+        print!("{report}");
+        if let Some(path) = beside {
+            println!(
+                "The key was taken from {}, beside the log itself: this shows that the log agrees with itself. \
+                 For more, get the policy from somebody else and give it with --policy.",
+                path.display()
+            );
+        }
+    }
+    if report.verdict().exit_code() != 0 {
+        return Ok(Outcome::False);
+    }
+    if let (Some(path), Some(signed)) = (&args.remember, &report.checkpoint) {
+        std::fs::write(path, &signed.note)
+            .map_err(|e| Failure::unavailable(format!("cannot write {}: {e}", path.display())))?;
+    }
+    Ok(Outcome::True)
+}
+
+#[cfg(feature = "full")]
+fn check(args: &Args, policy: &Policy, options: &mut Options<'_>) -> Result<Report, Failure> {
+    let target = Path::new(&args.target);
+    if !args.no_openings
+        && !is_url(&args.target)
+        && target.join("keys").join(ledger::keys::DEPLOYMENT).exists()
+    {
+        let opener = ledger::SealedValues::open(target).map_err(crate::place::ledger_failure)?;
+        let mut options = Options {
+            openings: Some(&opener),
+            ..options.clone()
+        };
+        return check_target(args, policy, &mut options);
+    }
+    check_target(args, policy, options)
+}
+
+#[cfg(not(feature = "full"))]
+fn check(args: &Args, policy: &Policy, options: &mut Options<'_>) -> Result<Report, Failure> {
+    check_target(args, policy, options)
+}
+
+fn check_target(
+    args: &Args,
+    policy: &Policy,
+    options: &mut Options<'_>,
+) -> Result<Report, Failure> {
+    let target = Path::new(&args.target);
+    if is_url(&args.target) {
+        let source = Source::url(&args.target, args.token.as_deref()).map_err(unavailable)?;
+        verify::log(&source, policy, options).map_err(unavailable)
+    } else if target.is_dir() {
+        let source = Source::directory(target).map_err(unavailable)?;
+        verify::log(&source, policy, options).map_err(unavailable)
+    } else if target.is_file() {
+        verify::bundle(target, policy, options).map_err(unavailable)
+    } else {
+        Err(
+            Failure::unavailable(format!("there is no {}", target.display()))
+                .with_hint("give a data directory, a log's URL or a bundle"),
+        )
+    }
+}
+
+/// The policy, and its path where it was only found beside the log.
+fn read_policy(args: &Args) -> Result<(Policy, Option<PathBuf>), Failure> {
+    let (path, beside) = match &args.policy {
+        Some(path) => (path.clone(), false),
+        None => (Path::new(&args.target).join("policy"), true),
+    };
+    if beside && !path.is_file() {
+        return Err(Failure::input(
+            "nothing to trust was given, and verification trusts nothing but the key",
+        )
+        .with_hint(
+            "give the log's policy file with --policy; `rlhf-audit init` wrote it beside the log",
+        ));
+    }
+    let bytes = read(&path)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+    let policy = match text.parse::<VerifierKey>() {
+        Ok(key) => Policy::from_vkeys(&[key]),
+        Err(_) => Policy::parse(&bytes),
+    };
+    let policy = policy.map_err(|e| {
+        Failure::input(format!("{}: {e}", path.display())).with_hint(
+            "expected a policy as of c2sp.org/tlog-policy, or one verifier key (name+id+base64)",
+        )
+    })?;
+    Ok((policy, beside.then_some(path)))
+}
+
+fn is_url(target: &str) -> bool {
+    target.starts_with("http://") || target.starts_with("https://")
+}
+
+fn read(path: impl AsRef<Path>) -> Result<Vec<u8>, Failure> {
+    let path = path.as_ref();
+    std::fs::read(path)
+        .map_err(|e| Failure::unavailable(format!("cannot read {}: {e}", path.display())))
+}
+
+fn unavailable(error: VerifyError) -> Failure {
+    Failure::unavailable(error)
+}
+
+fn producer_key(text: &str) -> Result<ProducerKey, String> {
+    let (producer, key) = text
+        .split_once('=')
+        .ok_or("expected NAME=KEY, the key in base64")?;
+    let key = record::PublicKey::parse(key).ok_or("the key is not 32 bytes in base64")?;
+    Ok(ProducerKey {
+        producer: producer.to_owned(),
+        key: key.0,
+    })
+}

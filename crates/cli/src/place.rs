@@ -1,0 +1,231 @@
+//! Where the ledger is that a command works on: a data directory on this machine, or a server.
+//!
+//! A data directory is opened and served to this very process over loopback, so that every command goes through the
+//! one interface that every user has, and there is one path to test. The session's token never leaves the process.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use base64::Engine as _;
+use client::{Client, ClientError};
+use ledger::{Ledger, LedgerError};
+use record::{Entropy, SigningKey};
+
+use crate::environment::{SystemClock, SystemEntropy};
+use crate::outcome::Failure;
+
+/// Where the ledger is.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct PlaceArgs {
+    /// The ledger's directory
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "./audit-data",
+        env = "RLHF_AUDIT_DATA_DIR"
+    )]
+    pub(crate) data_dir: PathBuf,
+    /// Talk to the server at this URL instead of opening the directory
+    #[arg(long, value_name = "URL", env = "RLHF_AUDIT_SERVER")]
+    pub(crate) server: Option<String>,
+    /// The token for the server
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "RLHF_AUDIT_TOKEN",
+        hide_env_values = true,
+        requires = "server"
+    )]
+    pub(crate) token: Option<String>,
+    /// The producer's signing key, made at its first use [default: keys/producer.ed25519 in the directory, or with
+    /// --server ~/.config/rlhf-audit/producer.ed25519]
+    #[arg(long, value_name = "FILE", env = "RLHF_AUDIT_KEY")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+/// An opened place: a client, and the server behind it where that is our own.
+pub(crate) struct Place {
+    pub(crate) client: Client,
+    embedded: Option<Embedded>,
+}
+
+struct Embedded {
+    ledger: Arc<Ledger>,
+    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    thread: Option<JoinHandle<Result<(), server::ServerError>>>,
+}
+
+impl PlaceArgs {
+    /// Opens the place.
+    pub(crate) fn open(&self) -> Result<Place, Failure> {
+        match &self.server {
+            Some(url) => {
+                let client = Client::new(url, self.token.as_deref()).map_err(client_failure)?;
+                Ok(Place {
+                    client,
+                    embedded: None,
+                })
+            }
+            None => self.open_embedded(),
+        }
+    }
+
+    /// The producer's signing key, made where there is none.
+    pub(crate) fn producer_key(&self) -> Result<SigningKey, Failure> {
+        let path = self.producer_key_path()?;
+        if let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            std::fs::create_dir_all(parent).map_err(|e| {
+                Failure::unavailable(format!("cannot create {}: {e}", parent.display()))
+            })?;
+        }
+        let seed = if path.exists() {
+            ledger::keys::read(&path)
+        } else {
+            ledger::keys::create(&path, &SystemEntropy)
+        };
+        seed.map(|seed| SigningKey::from_bytes(&seed))
+            .map_err(ledger_failure)
+    }
+
+    /// With a server, the key is the user's own and lies in the user's configuration.
+    fn producer_key_path(&self) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.key {
+            return Ok(path.clone());
+        }
+        if self.server.is_none() {
+            return Ok(self
+                .data_dir
+                .join("keys")
+                .join(ledger::keys::PRODUCER_ED25519));
+        }
+        let configuration = std::env::var_os("XDG_CONFIG_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")))
+            .ok_or_else(|| {
+                Failure::input("there is no home directory to keep a producer's key in")
+                    .with_hint("name a key file with --key")
+            })?;
+        Ok(configuration
+            .join("rlhf-audit")
+            .join(ledger::keys::PRODUCER_ED25519))
+    }
+
+    fn open_embedded(&self) -> Result<Place, Failure> {
+        let ledger = Arc::new(open_ledger(&self.data_dir)?);
+        let mut secret = [0; 32];
+        SystemEntropy.fill(&mut secret);
+        let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
+        let options = server::Options {
+            session_token: Some(token.clone()),
+            ..server::Options::default()
+        };
+        let listener =
+            std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(|e| {
+                Failure::unavailable(format!("cannot listen on the loopback address: {e}"))
+            })?;
+        let address = listener.local_addr().map_err(|e| {
+            Failure::unavailable(format!("the loopback listener has no address: {e}"))
+        })?;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = Arc::clone(&ledger);
+        let thread = std::thread::spawn(move || {
+            run_server(listener, served, options, async {
+                // An error only says that the sender is gone, which is an order to stop as well.
+                let _ = stopped.await;
+            })
+        });
+        let client =
+            Client::new(&format!("http://{address}"), Some(&token)).map_err(client_failure)?;
+        Ok(Place {
+            client,
+            embedded: Some(Embedded {
+                ledger,
+                stop: Some(stop),
+                thread: Some(thread),
+            }),
+        })
+    }
+}
+
+/// Opens the ledger in a data directory.
+pub(crate) fn open_ledger(data_dir: &Path) -> Result<Ledger, Failure> {
+    Ledger::open(data_dir, ledger_options()).map_err(ledger_failure)
+}
+
+/// The options of every ledger that the command line opens.
+pub(crate) fn ledger_options() -> ledger::Options {
+    ledger::Options::new(Arc::new(SystemClock), Arc::new(SystemEntropy))
+}
+
+/// Serves until `shutdown`, on a runtime of its own.
+pub(crate) fn run_server(
+    listener: std::net::TcpListener,
+    ledger: Arc<Ledger>,
+    options: server::Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), server::ServerError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        server::serve(listener, ledger, options, shutdown).await
+    })
+}
+
+impl Place {
+    /// Finishes: what was acknowledged is published before this returns.
+    pub(crate) fn close(mut self) -> Result<(), Failure> {
+        self.shut_down()
+    }
+
+    fn shut_down(&mut self) -> Result<(), Failure> {
+        let Some(mut embedded) = self.embedded.take() else {
+            return Ok(());
+        };
+        drop(embedded.stop.take());
+        if let Some(thread) = embedded.thread.take() {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(Failure::unavailable(error)),
+                Err(_) => {
+                    return Err(Failure::unavailable(
+                        "the embedded server died of a defect; please report it",
+                    ));
+                }
+            }
+        }
+        embedded.ledger.close().map_err(ledger_failure)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // A command that failed reports its own error; what was acknowledged is on disk either way.
+        let _ = self.shut_down();
+    }
+}
+
+/// A failed call, with what to do where that is known.
+pub(crate) fn client_failure(error: ClientError) -> Failure {
+    match &error {
+        ClientError::Refused(problem) if problem.status == 401 => {
+            Failure::input(&error).with_hint("give a token with --token or RLHF_AUDIT_TOKEN")
+        }
+        ClientError::Refused(_) | ClientError::Url { .. } | ClientError::Record(_) => {
+            Failure::input(error)
+        }
+        _ => Failure::unavailable(error),
+    }
+}
+
+/// A ledger that could not be opened or closed.
+pub(crate) fn ledger_failure(error: LedgerError) -> Failure {
+    Failure::unavailable(error)
+}

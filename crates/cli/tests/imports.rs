@@ -1,0 +1,171 @@
+//! Published feedback files become records: whole or not at all, once, and onwards from where it stopped.
+
+mod common;
+
+use std::fs;
+use std::process::Stdio;
+
+use common::{Desk, shared, text};
+
+const HH: &str = concat!(
+    r#"{"chosen":"\n\nHuman: Hi\n\nAssistant: Hello!","rejected":"\n\nHuman: Hi\n\nAssistant: What?"}"#,
+    "\n",
+    r#"{"chosen":"\n\nHuman: 1+1?\n\nAssistant: 2","rejected":"\n\nHuman: 1+1?\n\nAssistant: 3"}"#,
+    "\n",
+);
+
+fn kinds(desk: &Desk, run: &str) -> std::collections::BTreeMap<String, u64> {
+    let report = desk.ok(&["card", run, "--draft", "--json"]);
+    let card: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let mut counts = std::collections::BTreeMap::new();
+    let shown = desk.json(&["run", "show", run]);
+    counts.insert(
+        "records".to_owned(),
+        shown["run"]["records"].as_u64().unwrap(),
+    );
+    assert!(card.is_object());
+    counts
+}
+
+#[test]
+fn a_file_is_recorded_once_however_often_it_is_imported() {
+    let desk = Desk::with_ledger();
+    fs::write(desk.path("hh.jsonl"), HH).unwrap();
+    let args = [
+        "import", "--format", "hh-rlhf", "hh.jsonl", "--run", "feedback",
+    ];
+    let first = desk.json(&args);
+    assert_eq!(
+        (first["rows"].as_u64(), first["annotations"].as_u64()),
+        (Some(2), Some(2)),
+        "{first}"
+    );
+    let records = kinds(&desk, "feedback");
+    let again = desk.json(&args);
+    assert_eq!(again["recorded_before"], 2, "{again}");
+    assert_eq!(kinds(&desk, "feedback"), records);
+    desk.ok(&["verify", "audit-data", "--policy", "audit-data/policy"]);
+}
+
+#[test]
+fn standard_input_works_like_a_file() {
+    let desk = Desk::with_ledger();
+    let output = desk.run_with(
+        &[
+            "import", "--format", "hh-rlhf", "-", "--run", "piped", "--json",
+        ],
+        HH.as_bytes(),
+    );
+    assert!(
+        output.status.success(),
+        "{}",
+        text(&output.stdout, &output.stderr)
+    );
+}
+
+#[test]
+fn a_malformed_row_stops_everything_unless_it_may_be_rejected() {
+    let desk = Desk::with_ledger();
+    fs::write(
+        desk.path("bad.jsonl"),
+        format!("{HH}{{\"chosen\":7,\"rejected\":\"x\"}}\n"),
+    )
+    .unwrap();
+    let out = desk.fails(
+        2,
+        &["import", "--format", "hh-rlhf", "bad.jsonl", "--run", "r"],
+    );
+    assert!(
+        out.contains("bad.jsonl:3") && out.contains("chosen"),
+        "{out}"
+    );
+    desk.fails(2, &["run", "show", "r"]);
+    let answer = desk.json(&[
+        "import",
+        "--format",
+        "hh-rlhf",
+        "bad.jsonl",
+        "--run",
+        "r",
+        "--rejects",
+        "rejected.jsonl",
+    ]);
+    assert_eq!(
+        (answer["rows"].as_u64(), answer["rejected"].as_u64()),
+        (Some(2), Some(1)),
+        "{answer}"
+    );
+    let rejected: serde_json::Value = serde_json::from_str(
+        fs::read_to_string(desk.path("rejected.jsonl"))
+            .unwrap()
+            .trim(),
+    )
+    .unwrap();
+    assert_eq!(
+        (rejected["line"].as_u64(), rejected["field"].as_str()),
+        (Some(3), Some("chosen"))
+    );
+}
+
+#[test]
+fn an_import_that_was_killed_goes_on_where_it_stopped() {
+    let desk = Desk::with_ledger();
+    let rows: String = (0..20_000)
+        .map(|i| {
+            format!(
+                "{{\"prompt\":\"question {i}\",\"chosen\":\"good {i}\",\"rejected\":\"bad {i}\"}}\n"
+            )
+        })
+        .collect();
+    fs::write(desk.path("many.jsonl"), rows).unwrap();
+    let args = ["import", "--format", "trl", "many.jsonl", "--run", "many"];
+    let mut kills = 0;
+    for delay_ms in [300, 600, 900] {
+        let mut child = desk
+            .command(&args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            kills += 1;
+        }
+        child.wait().unwrap();
+    }
+    assert!(
+        kills > 0,
+        "the import was never interrupted; it needs more rows"
+    );
+    let answer = desk.json(&args);
+    assert_eq!(answer["annotations"], 20_000);
+    let report = desk.json(&["verify", "audit-data", "--policy", "audit-data/policy"]);
+    assert_eq!(report["verdict"], "verified", "{report}");
+    assert_eq!(
+        report["counts"]["opened"], 60_000,
+        "a row was recorded twice or not at all: {report}"
+    );
+}
+
+#[test]
+fn the_fine_grained_file_becomes_what_the_people_said() {
+    let Some(path) = shared("fine-grained-rlhf/dev_feedback.json.gz") else {
+        return;
+    };
+    let desk = Desk::with_ledger();
+    let answer = desk.json(&[
+        "import",
+        "--format",
+        "fine-grained-rlhf",
+        path.to_str().unwrap(),
+        "--run",
+        "qa",
+    ]);
+    assert_eq!(answer["rows"], 500);
+    assert_eq!(answer["annotations"], 3_000 + 500 + 1_373 + 842);
+    desk.ok(&["run", "seal", "qa"]);
+    desk.ok(&["bundle", "qa", "-o", "qa.rlhf-bundle"]);
+    let report = desk.json(&["verify", "qa.rlhf-bundle", "--policy", "audit-data/policy"]);
+    assert_eq!(report["verdict"], "verified", "{report}");
+}
