@@ -42,7 +42,7 @@ impl Clock for StepClock {
     }
 }
 
-/// Numbers that look random and follow from a seed (SplitMix64).
+/// Numbers that look random and follow from a seed (`SplitMix64`).
 #[derive(Debug)]
 pub struct SeededEntropy(AtomicU64);
 
@@ -188,6 +188,10 @@ impl LogBuilder {
     }
 
     /// A run of two streams with `records` records in each, signed and sealed; gives its id.
+    ///
+    /// # Panics
+    ///
+    /// Never: the stream is a run's.
     pub fn sealed_run(&mut self, name: &str, key: u8, records: usize) -> RunId {
         let mut owner = self.start_run(name, key);
         let mut rank = self.stream(owner.scope(), "rank0", "annotators", key ^ 0x80);

@@ -52,7 +52,7 @@ pub(crate) struct Chains<'a> {
     options: &'a Options<'a>,
     /// The one run a bundle is about; `None` for a log.
     only: Option<RunId>,
-    chains: Vec<Chain>,
+    slots: Vec<Chain>,
     by_name: HashMap<(Scope, StreamName), u32>,
     runs: Vec<Run>,
     by_run: HashMap<RunId, u32>,
@@ -105,7 +105,7 @@ impl<'a> Chains<'a> {
         Self {
             options,
             only: None,
-            chains: Vec::new(),
+            slots: Vec::new(),
             by_name: HashMap::new(),
             runs: Vec::new(),
             by_run: HashMap::new(),
@@ -193,10 +193,13 @@ impl<'a> Chains<'a> {
         }
         let slot = self.resolved[usize::from(link.stream)];
         let run = match slot {
-            Some(slot) => self.chains[slot as usize].run,
+            Some(slot) => self.slots[slot as usize].run,
             None => scope.run().and_then(|run| self.by_run.get(&run).copied()),
         };
         if let Some(at) = run.and_then(|run| self.runs[run as usize].sealed_at) {
+            if slot.is_none() && link.seq == 0 {
+                report.unlisted_streams.push(|| format!("{scope}/{stream}"));
+            }
             let expected = format!("no record of a run that record {at} sealed");
             return place.fail(report, Check::Run, expected, "one");
         }
@@ -222,12 +225,11 @@ impl<'a> Chains<'a> {
         {
             self.seal(run, slot, place, record, report, jobs);
         }
-        match slot {
-            Some(slot) => self.follow(slot, place, record, report, jobs),
-            None => {
-                let slot = self.open(run, place, record, report);
-                self.resolved[usize::from(link.stream)] = Some(slot);
-            }
+        if let Some(slot) = slot {
+            self.follow(slot, place, record, report, jobs);
+        } else {
+            let slot = self.open(run, place, record, report);
+            self.resolved[usize::from(link.stream)] = Some(slot);
         }
     }
 
@@ -336,10 +338,10 @@ impl<'a> Chains<'a> {
             other_head: link.other,
             last: link.index,
         };
-        let slot = self.free.pop().unwrap_or(self.chains.len() as u32);
-        match self.chains.get_mut(slot as usize) {
+        let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
+        match self.slots.get_mut(slot as usize) {
             Some(free) => *free = chain,
-            None => self.chains.push(chain),
+            None => self.slots.push(chain),
         }
         self.by_name.insert((place.scope, place.stream), slot);
         if let Some(run) = run {
@@ -383,9 +385,9 @@ impl<'a> Chains<'a> {
         jobs: &mut Vec<SignatureJob>,
     ) {
         let link = place.link;
-        let follows = self.chains[slot as usize].is_followed_by(link);
+        let follows = self.slots[slot as usize].is_followed_by(link);
         let excused = !follows && self.excused(link);
-        let chain = &mut self.chains[slot as usize];
+        let chain = &mut self.slots[slot as usize];
         if !follows {
             if !excused {
                 let state = &chain.state;
@@ -404,16 +406,13 @@ impl<'a> Chains<'a> {
         chain.state.head = link.prev.unwrap_or(chain.state.head);
         chain.other_head = link.other;
         chain.last = link.index;
-        let admitted = match record {
-            Some(record) => chain.state.admit_unverified(record, &link.leaf),
-            None => {
-                chain.state.next_seq += 1;
-                chain.state.head = link.leaf;
-                chain.state.unsigned += 1;
-                return;
-            }
+        let Some(record) = record else {
+            chain.state.next_seq += 1;
+            chain.state.head = link.leaf;
+            chain.state.unsigned += 1;
+            return;
         };
-        match admitted {
+        match chain.state.admit_unverified(record, &link.leaf) {
             Ok(Some(pending)) if chain.known => jobs.push(SignatureJob {
                 index: link.index,
                 scope: place.scope,
@@ -454,7 +453,7 @@ impl<'a> Chains<'a> {
         let states: Vec<StreamState> = slots
             .iter()
             .map(|slot| {
-                let chain = &self.chains[*slot as usize];
+                let chain = &self.slots[*slot as usize];
                 let mut state = chain.state.clone();
                 // A seal was made when the tile's leaf was the record's.
                 let end = listed(state.stream).map(|end| Hash::from(end.head));
@@ -478,7 +477,7 @@ impl<'a> Chains<'a> {
             }
         }
         match run.state.check_seal(record, &states) {
-            Ok(pending) if self.chains[slot as usize].known => jobs.push(SignatureJob {
+            Ok(pending) if self.slots[slot as usize].known => jobs.push(SignatureJob {
                 index: place.link.index,
                 scope: place.scope,
                 stream: place.stream,
@@ -492,7 +491,7 @@ impl<'a> Chains<'a> {
             Err(error) => place.fail_with(report, Check::Seal, &error),
         }
         for slot in slots {
-            let state = &self.chains[slot as usize].state;
+            let state = &self.slots[slot as usize].state;
             self.by_name.remove(&(state.scope, state.stream));
             self.freed.push(slot);
         }
@@ -527,7 +526,7 @@ impl<'a> Chains<'a> {
         report.counts.unsigned_records = self
             .by_name
             .values()
-            .map(|slot| self.chains[*slot as usize].state.unsigned)
+            .map(|slot| self.slots[*slot as usize].state.unsigned)
             .sum();
         if let (Some(wanted), None) = (&self.options.document, &report.document) {
             let digest = record::Sha256(wanted.sha256);

@@ -74,7 +74,7 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
         .unwrap_or(NonZeroUsize::MIN);
     pipeline::run(&work, threads, consume)?;
 
-    let root_at_since = tree.finish(signed.root)?;
+    let root_at_since = tree.finish(signed.hash)?;
     tree.failures
         .drain(..)
         .for_each(|failure| report.fail(failure));

@@ -147,16 +147,12 @@ impl Meaning {
             RecordError::UnknownVersion { kind, version, .. } => Some(format!("{kind} v{version}")),
             _ => None,
         };
-        match (unknown, &envelope) {
-            (Some(name), Some(_)) => *self.unknown.entry(name).or_default() += 1,
-            _ => {
-                let failure = Failure::new(
-                    Check::Record,
-                    "a canonical record that fits the schema of its kind",
-                    error.to_string(),
-                );
-                self.failures.push(locate(failure.at(index), bytes));
-            }
+        if let (Some(name), Some(_)) = (unknown, &envelope) {
+            *self.unknown.entry(name).or_default() += 1;
+        } else {
+            let expected = "a canonical record that fits the schema of its kind";
+            let failure = Failure::new(Check::Record, expected, error.to_string());
+            self.failures.push(locate(failure.at(index), bytes));
         }
         match &envelope {
             Some(record) => self.link(index, record, leaf, other, None),

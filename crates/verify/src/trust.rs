@@ -5,24 +5,24 @@ use tlog::{Checkpoint, Hash, Policy, VerifiedCheckpoint};
 use crate::report::{Check, Failure, Report, Signed};
 
 /// A checkpoint whose signatures are good.
-pub(crate) struct Root {
+pub(crate) struct SignedRoot {
     pub(crate) origin: String,
     pub(crate) size: u64,
-    pub(crate) root: Hash,
+    pub(crate) hash: Hash,
 }
 
-impl From<Checkpoint> for Root {
+impl From<Checkpoint> for SignedRoot {
     fn from(checkpoint: Checkpoint) -> Self {
         Self {
             origin: checkpoint.origin,
             size: checkpoint.size.get(),
-            root: checkpoint.root,
+            hash: checkpoint.root,
         }
     }
 }
 
 /// Checks a checkpoint note and notes who signed it; a failure, if it is not as the policy asks.
-pub(crate) fn checkpoint(policy: &Policy, note: &[u8], report: &mut Report) -> Option<Root> {
+pub(crate) fn checkpoint(policy: &Policy, note: &[u8], report: &mut Report) -> Option<SignedRoot> {
     match policy.check(note) {
         Ok(verified) => {
             let root = accept(verified, report);
@@ -46,7 +46,7 @@ pub(crate) fn checkpoint(policy: &Policy, note: &[u8], report: &mut Report) -> O
 }
 
 /// Notes what an accepted checkpoint says and who signed it.
-pub(crate) fn accept(verified: VerifiedCheckpoint, report: &mut Report) -> Root {
+pub(crate) fn accept(verified: VerifiedCheckpoint, report: &mut Report) -> SignedRoot {
     let origin = verified.checkpoint.origin.clone();
     for signature in verified
         .log_signatures
@@ -65,11 +65,11 @@ pub(crate) fn accept(verified: VerifiedCheckpoint, report: &mut Report) -> Root 
             signers.push(name);
         }
     }
-    let root = Root::from(verified.checkpoint);
+    let root = SignedRoot::from(verified.checkpoint);
     report.checkpoint = Some(Signed {
         origin: root.origin.clone(),
         size: root.size,
-        root: root.root.to_string(),
+        root: root.hash.to_string(),
         note: Vec::new(),
     });
     root
@@ -84,10 +84,15 @@ pub(crate) fn size(policy: &Policy, note: &[u8]) -> Option<u64> {
 }
 
 /// Checks a checkpoint that was kept, as far as that can be done before the log is read.
-pub(crate) fn since(policy: &Policy, note: &[u8], now: &Root, report: &mut Report) -> Option<Root> {
+pub(crate) fn since(
+    policy: &Policy,
+    note: &[u8],
+    now: &SignedRoot,
+    report: &mut Report,
+) -> Option<SignedRoot> {
     let fail = |expected: String, found: String| Failure::new(Check::Since, expected, found);
     let since = match policy.check(note) {
-        Ok(verified) => Root::from(verified.checkpoint),
+        Ok(verified) => SignedRoot::from(verified.checkpoint),
         Err(error) => {
             report.fail(fail(
                 "an earlier checkpoint that satisfies the policy".into(),
@@ -120,8 +125,8 @@ pub(crate) fn since(policy: &Policy, note: &[u8], now: &Root, report: &mut Repor
 }
 
 /// Holds the root recomputed at the earlier size against what was signed then.
-pub(crate) fn hold_since(since: &Root, computed: Option<Hash>, report: &mut Report) {
-    if computed == Some(since.root) {
+pub(crate) fn hold_since(since: &SignedRoot, computed: Option<Hash>, report: &mut Report) {
+    if computed == Some(since.hash) {
         report.trust.since = Some(since.size);
         return;
     }
@@ -129,7 +134,7 @@ pub(crate) fn hold_since(since: &Root, computed: Option<Hash>, report: &mut Repo
         Check::Since,
         format!(
             "root {} at {} entries, as it was signed earlier",
-            since.root, since.size
+            since.hash, since.size
         ),
         match computed {
             Some(root) => format!("{root}: entries before {} were changed since", since.size),

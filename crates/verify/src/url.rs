@@ -26,7 +26,7 @@ impl UrlSource {
         }
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(60)))
+            .timeout_global(Some(Duration::from_mins(1)))
             .max_idle_connections_per_host(64)
             .build()
             .into();

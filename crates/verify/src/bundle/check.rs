@@ -115,7 +115,7 @@ pub fn read(
     } else {
         let hashes = proof.into_iter().map(Hash::from);
         let found = match multiproof::root(TreeSize(signed.size), leaves, hashes) {
-            Ok(root) if root == signed.root => None,
+            Ok(root) if root == signed.hash => None,
             Ok(root) => Some(format!(
                 "{root}: an entry or the proof is not what the log has"
             )),
@@ -124,7 +124,7 @@ pub fn read(
         if let Some(found) = found {
             report.fail(Failure::new(
                 Check::Inclusion,
-                format!("proof and entries to give the signed root {}", signed.root),
+                format!("proof and entries to give the signed root {}", signed.hash),
                 found,
             ));
         }

@@ -1,6 +1,10 @@
 //! What the tests of this crate share.
 
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "tests, each of which uses its part"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};
