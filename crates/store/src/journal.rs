@@ -7,6 +7,8 @@ mod file;
 mod frame;
 mod recovery;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 pub use file::{FileJournal, JournalOptions};
 pub use frame::{Entries, MAX_PAYLOAD_BYTES, MAX_PRINCIPAL_BYTES, MAX_RECORD_BYTES};

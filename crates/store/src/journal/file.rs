@@ -40,7 +40,7 @@ pub struct FileJournal {
     segments: Vec<Segment>,
     file: Option<Box<dyn SegmentFile>>,
     /// Where the next group goes in the last segment.
-    offset: u64,
+    pub(super) offset: u64,
     next_index: u64,
     buffer: Vec<u8>,
     poisoned: bool,

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,9 +12,9 @@ use super::{ObjectStore, check_key};
 use crate::dir::{sync_dir, write_temp};
 use crate::error::{Result, StoreError};
 
-/// How many files are written and synced at once. Syncs that wait together share one commit of the file system's
-/// journal: sixteen take hardly longer than one, and leave room for the sequencer's own.
-const WRITERS: NonZero<usize> = NonZero::new(16).unwrap();
+/// How many files are written and synced at once. Syncs that wait together share a commit of the file system's journal;
+/// beside a busy sequencer, four to eight were two to three times as fast as one, and more only held its own sync up.
+const WRITERS: usize = 8;
 
 /// An [`ObjectStore`] in a directory of this machine; key = path. Each file is written aside, synced, renamed into
 /// place, and its directory synced.
@@ -36,8 +35,8 @@ enum Staged {
 }
 
 impl DirObjects {
-    /// Objects below `root`, with `tmp` (on the same file system, not below `root`) for what is half-written. Both
-    /// are made if missing.
+    /// Objects below `root`, with `tmp` (on the same file system) for what is half-written. Both are made if missing.
+    /// If `tmp` lies below `root`, no key may start with its name.
     ///
     /// # Errors
     /// If the directories cannot be made.
@@ -61,7 +60,7 @@ impl DirObjects {
     }
 
     fn stage_all(&self, objects: &[(&str, &[u8])]) -> Vec<Result<Staged>> {
-        let workers = WRITERS.get().min(objects.len());
+        let workers = WRITERS.min(objects.len());
         if workers <= 1 {
             return objects.iter().map(|object| self.stage(*object)).collect();
         }
@@ -220,10 +219,11 @@ impl ObjectStore for DirObjects {
             Err(source) if !absent(&source) => return Err(StoreError::io("remove", &path, source)),
             _ => {}
         }
-        // A partial tile's directory goes with its last file; a full one refuses, which is as well.
-        let mut above = path.parent();
-        while let Some(dir) = above.filter(|dir| *dir != self.root && fs::remove_dir(dir).is_ok()) {
-            above = dir.parent();
+        // A directory of partial tiles goes with its last one; while it holds another it refuses, which is as well.
+        if let Some(dir) = path.parent()
+            && dir.extension().is_some_and(|extension| extension == "p")
+        {
+            let _ = fs::remove_dir(dir);
         }
         Ok(())
     }

@@ -1,12 +1,22 @@
 //! What every implementation of a trait has to pass.
 //!
-//! Each function takes what makes a new, empty store, and panics where the store breaks the trait's contract; call
-//! them from a `#[test]` for each implementation.
+//! Each function takes what makes a new, empty store (with whatever keeps its place alive), and panics where the store
+//! breaks the trait's contract. Call each from a `#[test]` for each implementation.
 
+#![expect(
+    clippy::missing_panics_doc,
+    clippy::unwrap_used,
+    reason = "these are tests, and panic when they fail"
+)]
+
+#[cfg(test)]
+mod embedded;
+mod index;
 mod journal;
 mod meta;
 mod objects;
 
-// pub use journal::journal;
-// pub use meta::{checkpoints, index, settings, subject_keys, tokens};
-// pub use objects::objects;
+pub use index::index;
+pub use journal::journal;
+pub use meta::{checkpoints, settings, subject_keys, tokens};
+pub use objects::objects;
