@@ -1,1 +1,53 @@
 //! How the log grows and is read: sequencer, publisher, sealing, bundles.
+//!
+//! A [`Ledger`] has two threads and no async runtime. Records go through these stages, each of which
+//! can be seen in [`Status`]:
+//!
+//! | stage | where | what holds then |
+//! |---|---|---|
+//! | accepted | the caller's thread | canonical, under its schema, openings open; encrypted |
+//! | sequenced | the sequencer | an index was given, record and openings are on disk; acknowledged |
+//! | integrated | the publisher | entry bundles, sealed values, tiles and index are durable |
+//! | published | the publisher | the checkpoint is signed, swapped in, and served |
+//!
+//! Clock and randomness come from outside, as do the stores, behind the traits of `store`.
+//!
+//! Not here: HTTP, authentication beyond looking up a token, what records mean.
+
+mod accept;
+mod admit;
+mod backlog;
+mod bundle;
+mod entry;
+mod error;
+pub mod keys;
+mod ledger;
+mod opener;
+mod options;
+mod principal;
+mod publish;
+mod queue;
+mod read;
+mod recover;
+mod runs;
+mod sealing;
+mod sequencer;
+mod shared;
+mod state;
+mod ticket;
+mod tokens;
+mod tree;
+
+pub use accept::{MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS};
+pub use bundle::BundleInfo;
+pub use error::{AppendCode, AppendError, LedgerError, SubmitError};
+pub use ledger::{Ledger, Stores};
+pub use opener::Opener;
+pub use options::Options;
+pub use principal::{Principal, Role};
+pub use read::{MAX_PAGE, Page, Published, Query};
+pub use runs::{RunInfo, StreamHead};
+pub use shared::Status;
+pub use ticket::{AppendResult, Receipt, Ticket};
+pub use tokens::Token;
+pub use verify::{SealedField, SealedState};

@@ -1,0 +1,121 @@
+//! *Accepted*: all that can be checked of a request without knowing its streams, in the thread of
+//! whoever sends it. What comes out is ready to be written as it is.
+
+use std::sync::Arc;
+
+use record::{Scope, Subject, Submission};
+
+use crate::entry::{Entry, Place};
+use crate::error::{AppendCode, AppendError, LedgerError};
+use crate::queue::MAX_GROUP_BYTES;
+use crate::sealing::Sealing;
+
+/// Most records in one request.
+pub const MAX_REQUEST_RECORDS: usize = 10_000;
+/// Most bytes of records and sealed values in one request, some hundred more for each: it is written
+/// in one group, or not at all.
+pub const MAX_REQUEST_BYTES: usize = MAX_GROUP_BYTES;
+/// What a record or a sealed value weighs beyond its bytes.
+const OVERHEAD: usize = 256;
+
+/// Checks form, schema and openings of every record, and encrypts what is sealed.
+pub(crate) fn accept(
+    sealing: &Sealing,
+    submissions: Vec<Submission>,
+) -> Result<Vec<Entry>, AppendError> {
+    if submissions.is_empty() {
+        return Err(AppendError::whole(
+            AppendCode::Malformed,
+            "the request holds no record",
+        ));
+    }
+    if submissions.len() > MAX_REQUEST_RECORDS {
+        let reason = format!(
+            "the request holds {} records, at most {MAX_REQUEST_RECORDS} are allowed; send several",
+            submissions.len()
+        );
+        return Err(AppendError::whole(AppendCode::TooLarge, reason));
+    }
+    let mut places = Vec::with_capacity(submissions.len());
+    let mut subjects: Vec<(Scope, Subject)> = Vec::new();
+    let mut bytes = 0;
+    for (at, submission) in submissions.iter().enumerate() {
+        let record = submission
+            .check()
+            .map_err(|error| AppendError::at(at + 1, (&error).into(), &error))?;
+        // `check` knows every kind it lets through.
+        let Some(place) = Place::of(&record) else {
+            return Err(AppendError::at(
+                at + 1,
+                AppendCode::UnknownKind,
+                record.kind_name(),
+            ));
+        };
+        let scope = place.scope;
+        places.push(place);
+        bytes += submission.record.len() + OVERHEAD;
+        for (_, opening) in &submission.openings {
+            bytes += opening.value.as_bytes().len() + OVERHEAD;
+            let subject = (scope, opening.subject);
+            // Neighbours mostly share their subjects.
+            if !subjects.iter().rev().take(8).any(|known| *known == subject) {
+                subjects.push(subject);
+            }
+        }
+        if bytes > MAX_REQUEST_BYTES {
+            let reason = format!(
+                "the request holds over {MAX_REQUEST_BYTES} bytes of records and sealed values; \
+                 send several"
+            );
+            return Err(AppendError::whole(AppendCode::TooLarge, reason));
+        }
+    }
+    if !subjects.is_empty() {
+        // Keys are durable before anything encrypted under them is (I2).
+        sealing
+            .prepare(&subjects)
+            .map_err(|error| refused(None, &error))?;
+    }
+    submissions
+        .into_iter()
+        .zip(places)
+        .enumerate()
+        .map(|(at, (submission, place))| {
+            entry(sealing, submission, place).map_err(|error| refused(Some(at + 1), &error))
+        })
+        .collect()
+}
+
+/// Hashes one record and encrypts its sealed values.
+pub(crate) fn entry(
+    sealing: &Sealing,
+    submission: Submission,
+    place: Place,
+) -> Result<Entry, LedgerError> {
+    let leaf = tlog::leaf_hash(&submission.record);
+    let sealed = if submission.openings.is_empty() {
+        Vec::new()
+    } else {
+        sealing.seal(place.scope, &leaf, &submission.openings)?
+    };
+    let bytes: Arc<[u8]> = submission.record.into();
+    Ok(Entry {
+        bytes,
+        leaf,
+        sealed: sealed.into(),
+        place,
+        by: None,
+    })
+}
+
+fn refused(line: Option<usize>, error: &LedgerError) -> AppendError {
+    let code = match error {
+        LedgerError::Erased { .. } => AppendCode::BadOpening,
+        _ => AppendCode::Unavailable,
+    };
+    AppendError {
+        line,
+        code,
+        reason: error.to_string(),
+    }
+}

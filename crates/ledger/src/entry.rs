@@ -1,0 +1,57 @@
+//! One record on its way through the ledger.
+
+use std::sync::Arc;
+
+use record::{Kind, Record, Scope, StreamName, Timestamp};
+use tlog::Hash;
+
+/// Where a record belongs and what it is: as much as is needed once its bytes were checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) scope: Scope,
+    pub(crate) stream: StreamName,
+    pub(crate) seq: u64,
+    pub(crate) kind: Kind,
+    pub(crate) time: Timestamp,
+}
+
+impl Place {
+    /// The place of a record of a known kind.
+    pub(crate) fn of(record: &Record<'_>) -> Option<Self> {
+        Some(Self {
+            scope: record.scope(),
+            stream: *record.stream(),
+            seq: record.seq(),
+            kind: record.kind()?,
+            time: record.time(),
+        })
+    }
+}
+
+/// A record that was checked, and what goes with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Canonical bytes.
+    pub(crate) bytes: Arc<[u8]>,
+    /// The record's name.
+    pub(crate) leaf: Hash,
+    /// Its sealed values, encrypted, as they will lie on disk; empty where there are none.
+    pub(crate) sealed: Arc<[u8]>,
+    /// Where it belongs.
+    pub(crate) place: Place,
+    /// Who opened the stream, where this record does that. Not in the log, but in the journal.
+    pub(crate) by: Option<Arc<str>>,
+}
+
+impl Entry {
+    /// What it weighs in queues, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        // A stream's opening may bring an enrolment with it.
+        let added = if self.place.kind == Kind::StreamOpened {
+            1_024
+        } else {
+            0
+        };
+        self.bytes.len() + self.sealed.len() + added + 256
+    }
+}

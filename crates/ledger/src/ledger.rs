@@ -1,0 +1,557 @@
+//! The ledger itself: made, opened, appended to, closed.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use record::{
+    Draft, ProducerName, PublicKey, Scope, SigningKey, StreamName, StreamWriter, Submission,
+};
+use store::{
+    DataDir, DirObjects, FileJournal, IndexStore, Journal, JournalOptions, MetaStore, ObjectStore,
+    SqliteMeta, StoredCheckpoint,
+};
+use tlog::{Checkpoint, Ed25519Signer, MlDsa44Signer, Policy, TreeSize};
+use verify::SealedField;
+
+use crate::accept::accept;
+use crate::error::{LedgerError, SubmitError};
+use crate::keys;
+use crate::opener::Opener;
+use crate::options::{Manifest, Options};
+use crate::principal::Principal;
+use crate::publish::{Publisher, Signers, sign};
+use crate::queue::Request;
+use crate::read::{Page, Published, Query, Reader};
+use crate::recover;
+use crate::sealing::Sealing;
+use crate::sequencer::Sequencer;
+use crate::shared::{Counters, Shared, Status};
+use crate::ticket::Ticket;
+use crate::tree::Edge;
+
+/// The name under which the server signs its own stream.
+const PRODUCER: &str = "rlhf-audit-server";
+
+/// An open ledger. Cloning is cheap and shares it; the last clone dropped ends its threads.
+///
+/// Dropping without [`Ledger::close`] loses nothing that was acknowledged: what is not yet published
+/// then is published after the next open.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    origin: String,
+    policy: String,
+    operator: SigningKey,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Keeps everybody else out; given up last.
+    _dir: DataDir,
+}
+
+/// Where a ledger is kept, if not in the embedded stores alone.
+pub struct Stores {
+    /// Tiles, sealed values, the served checkpoint.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Latest checkpoint, index, subject keys, tokens.
+    pub meta: Arc<dyn MetaStore>,
+    /// What is acknowledged and not published.
+    pub journal: Box<dyn Journal>,
+}
+
+impl std::fmt::Debug for Stores {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stores").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger")
+            .field("dir", &self.0.shared.dir)
+            .field("origin", &self.0.origin)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shared.abandon();
+        self.join();
+    }
+}
+
+impl Inner {
+    fn join(&self) {
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the ledger panicked");
+            }
+        }
+    }
+}
+
+impl Ledger {
+    /// Makes a ledger in an empty or new directory: keys, policy, the checkpoint of the empty log.
+    /// Then opens it.
+    ///
+    /// # Errors
+    /// The directory holds a ledger or something else, or cannot be written.
+    pub fn create(dir: &Path, options: Options) -> Result<Self, LedgerError> {
+        let data = DataDir::create(dir)?;
+        keys::create_missing(dir, &*options.entropy)?;
+        let manifest = Manifest::new(options.new_origin());
+        let signers = signers(dir, &manifest.origin)?;
+        data.write("policy", policy(&signers).as_bytes(), 0o644)?;
+        let meta = SqliteMeta::open(&data.database())?;
+        publish_empty(&meta, &signers, &options)?;
+        drop(meta);
+        // Last: from here on there is a ledger.
+        data.write("ledger.json", &manifest.to_bytes(), 0o644)?;
+        drop(data);
+        Self::open(dir, options)
+    }
+
+    /// Opens a ledger and goes on where the last process stopped, however it stopped.
+    ///
+    /// # Errors
+    /// There is no ledger, another process has it, or its files do not hold together: the error
+    /// names the file.
+    pub fn open(dir: &Path, options: Options) -> Result<Self, LedgerError> {
+        Self::open_with(dir, options, |stores| stores)
+    }
+
+    /// Opens a ledger with other stores around or in place of the embedded ones.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_with(
+        dir: &Path,
+        options: Options,
+        wrap: impl FnOnce(Stores) -> Stores,
+    ) -> Result<Self, LedgerError> {
+        let data = DataDir::open(dir)?;
+        let path = data.manifest();
+        let manifest = fs::read(&path).map_err(|e| LedgerError::io(&path, e))?;
+        let manifest = Manifest::parse(&manifest)?;
+        let signers = signers(dir, &manifest.origin)?;
+        let own_policy = Policy::parse(policy(&signers).as_bytes())
+            .map_err(|e| LedgerError::corrupt("keys/log.*", e))?;
+        let path = dir.join("policy");
+        let policy = fs::read_to_string(&path).map_err(|e| LedgerError::io(&path, e))?;
+
+        let meta = SqliteMeta::open(&data.database())?;
+        let latest = recover::published(&meta, &own_policy)?;
+        let (stored, published) = latest.ok_or_else(|| {
+            LedgerError::corrupt("ledger.sqlite", "it holds no checkpoint; restore it")
+        })?;
+        let (journal, recovery) =
+            FileJournal::open(&data.journal(), stored.size, JournalOptions::default())?;
+        if recovery.cut_bytes > 0 {
+            tracing::warn!(
+                bytes = recovery.cut_bytes,
+                "cut off a torn group, which was never acknowledged, at the journal's end"
+            );
+        }
+        let stores = wrap(Stores {
+            objects: Arc::new(DirObjects::open(data.path(), &data.tmp())?),
+            meta: Arc::new(meta),
+            journal: Box::new(journal),
+        });
+        let operator = {
+            let seed = keys::load(dir, keys::OPERATOR_ED25519)?;
+            SigningKey::from_bytes(&seed)
+        };
+        let threads = Threads::prepare(
+            dir, &options, stores, &stored, published, signers, &operator,
+        )?;
+        let (shared, threads) = threads.start()?;
+        let origin = manifest.origin;
+        Ok(Self(Arc::new(Inner {
+            shared,
+            origin,
+            policy,
+            operator,
+            threads: Mutex::new(threads),
+            _dir: data,
+        })))
+    }
+
+    /// Rebuilds the index of a closed ledger from its entry bundles. Gives the number of records
+    /// read. Who started which run is not in the log and is kept.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn reindex(dir: &Path, options: Options) -> Result<u64, LedgerError> {
+        let data = DataDir::open(dir)?;
+        let meta = SqliteMeta::open(&data.database())?;
+        let size = meta_size(&meta)?;
+        meta.clear_index()?;
+        let meta: Arc<dyn MetaStore> = Arc::new(meta);
+        let objects = Arc::new(DirObjects::open(data.path(), &data.tmp())?);
+        let reader = Reader::new(objects, Arc::clone(&meta));
+        let read = recover::catch_up(&*meta, &reader, size)?;
+        drop((reader, meta, data));
+        // Opening replays what is in the journal.
+        Self::open(dir, options)?.close()?;
+        Ok(read)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// The data directory.
+    pub fn dir(&self) -> &Path {
+        &self.0.shared.dir
+    }
+
+    /// The log's origin: its name in checkpoints.
+    pub fn origin(&self) -> &str {
+        &self.0.origin
+    }
+
+    /// The policy file (C2SP tlog-policy) that auditors get.
+    pub fn policy(&self) -> &str {
+        &self.0.policy
+    }
+
+    /// The key of the server's own stream, and of the stream `server` in runs that it owns.
+    pub fn operator_key(&self) -> SigningKey {
+        self.0.operator.clone()
+    }
+
+    /// Hands in records. What can be said of them by themselves is checked here, in the caller's
+    /// thread; the rest, and the answer, come through the ticket.
+    ///
+    /// # Errors
+    /// No room, or the ledger has stopped: nothing was taken.
+    pub fn submit(
+        &self,
+        submissions: Vec<Submission>,
+        principal: &Principal,
+    ) -> Result<Ticket, SubmitError> {
+        let shared = self.shared();
+        let entries = match accept(&shared.sealing, submissions) {
+            Ok(entries) => entries,
+            Err(error) => {
+                Counters::add(&shared.status.refused, 1);
+                return Ok(Ticket::done(Err(error)));
+            }
+        };
+        let (reply, ticket) = Ticket::pair();
+        self.push(Request::Append {
+            entries,
+            principal: principal.clone(),
+            reply,
+        })?;
+        Ok(ticket)
+    }
+
+    /// Records something on the server's own stream. The one receipt is the draft's record's.
+    ///
+    /// # Errors
+    /// No room, or the ledger has stopped.
+    pub fn record_own(&self, draft: Draft) -> Result<Ticket, SubmitError> {
+        let (reply, ticket) = Ticket::pair();
+        self.push(Request::Own {
+            draft: Box::new(draft),
+            reply,
+        })?;
+        Ok(ticket)
+    }
+
+    fn push(&self, request: Request) -> Result<(), SubmitError> {
+        let pushed = self.shared().queue.push(request);
+        if matches!(pushed, Err(SubmitError::Overloaded { .. })) {
+            Counters::add(&self.shared().status.overloaded, 1);
+        }
+        pushed
+    }
+
+    /// The published checkpoint.
+    pub fn checkpoint(&self) -> Option<Published> {
+        self.shared().reader.published()
+    }
+
+    /// Blocks until the log is published up to `size` (a record's index + 1); false if that did not
+    /// happen in time, or will not.
+    pub fn wait_published(&self, size: u64, timeout: Duration) -> bool {
+        self.shared().wait(size, Instant::now() + timeout)
+    }
+
+    /// Resolves once the log is published up to `size`; false if that will not happen.
+    pub async fn published(&self, size: u64) -> bool {
+        self.shared().reached(size).await
+    }
+
+    /// Asks for a checkpoint without waiting for the interval, if something is new.
+    pub fn publish_now(&self) {
+        self.shared().backlog.hurry();
+    }
+
+    /// The canonical bytes of a published record.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotPublished`], or a file cannot be read.
+    pub fn read(&self, index: u64) -> Result<Vec<u8>, LedgerError> {
+        self.shared().reader.read(index)
+    }
+
+    /// Published records by run and kind, in pages.
+    ///
+    /// # Errors
+    /// A file or the index cannot be read.
+    pub fn query(&self, query: &Query) -> Result<Page, LedgerError> {
+        self.shared().reader.query(query)
+    }
+
+    /// The proof that a record is in the published log: a C2SP tlog-proof.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotPublished`], or a file cannot be read.
+    pub fn proof(&self, index: u64) -> Result<String, LedgerError> {
+        Ok(self.shared().reader.proof(index)?.to_string())
+    }
+
+    /// The sealed values of a published record.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotPublished`], or a file or key cannot be read.
+    pub fn openings(&self, index: u64) -> Result<Vec<SealedField>, LedgerError> {
+        self.opener().one(index, &self.read(index)?)
+    }
+
+    /// What opens this ledger's sealed values for the verifier.
+    pub fn opener(&self) -> Opener {
+        Opener(Arc::clone(self.shared()))
+    }
+
+    /// How the ledger is doing.
+    pub fn status(&self) -> Status {
+        self.shared().status()
+    }
+
+    /// Takes nothing more, answers what waits, signs the server's stream, publishes all, and ends.
+    ///
+    /// # Errors
+    /// Not everything could be published; it will be after the next open.
+    pub fn close(&self) -> Result<(), LedgerError> {
+        let shared = self.shared();
+        shared.queue.stop(SubmitError::Closed);
+        self.0.join();
+        shared.end();
+        match shared.status() {
+            Status {
+                failed: Some(reason),
+                ..
+            } => Err(SubmitError::Failed { reason }.into()),
+            Status {
+                publish_error: Some(error),
+                ..
+            } => Err(LedgerError::corrupt(
+                "the last checkpoint",
+                format!("it could not be published: {error}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn meta_size(meta: &dyn MetaStore) -> Result<u64, LedgerError> {
+    Ok(meta.latest_checkpoint()?.map_or(0, |stored| stored.size))
+}
+
+fn signers(dir: &Path, origin: &str) -> Result<Signers, LedgerError> {
+    let bad = |e: tlog::KeyError| LedgerError::corrupt("the origin in ledger.json", e);
+    let ed25519 = keys::load(dir, keys::LOG_ED25519)?;
+    let ml_dsa_44 = keys::load(dir, keys::LOG_ML_DSA_44)?;
+    Ok(Signers {
+        origin: origin.to_owned(),
+        ed25519: Ed25519Signer::from_seed(origin, *ed25519).map_err(bad)?,
+        ml_dsa_44: MlDsa44Signer::from_seed(origin, *ml_dsa_44).map_err(bad)?,
+    })
+}
+
+fn policy(signers: &Signers) -> String {
+    tlog::policy::ledger_policy(
+        signers.ed25519.verifier_key(),
+        signers.ml_dsa_44.verifier_key(),
+    )
+}
+
+/// The checkpoint of the empty log: from the first moment there is one to compare with.
+fn publish_empty(
+    meta: &dyn MetaStore,
+    signers: &Signers,
+    options: &Options,
+) -> Result<(), LedgerError> {
+    if let Some(stored) = meta.latest_checkpoint()?
+        && stored.size > 0
+    {
+        return Err(LedgerError::corrupt(
+            "ledger.sqlite",
+            "it is another ledger's",
+        ));
+    }
+    let root = tlog::empty_root();
+    let checkpoint = Checkpoint::new(&signers.origin, TreeSize(0), root)
+        .map_err(|e| LedgerError::corrupt("the origin", e))?;
+    let note = sign(signers, &checkpoint, &*options.clock, &mut 0)?;
+    let expected = meta
+        .latest_checkpoint()?
+        .map(|stored| (stored.size, stored.root));
+    meta.swap_checkpoint(
+        expected,
+        &StoredCheckpoint {
+            size: 0,
+            root,
+            note,
+        },
+    )?;
+    Ok(())
+}
+
+/// Everything recovered, before the first thread runs.
+struct Threads {
+    shared: Arc<Shared>,
+    sequencer: Sequencer,
+    publisher: Publisher,
+}
+
+impl Threads {
+    fn prepare(
+        dir: &Path,
+        options: &Options,
+        stores: Stores,
+        stored: &StoredCheckpoint,
+        published: Published,
+        signers: Signers,
+        operator: &SigningKey,
+    ) -> Result<Self, LedgerError> {
+        let Stores {
+            objects,
+            meta,
+            journal,
+        } = stores;
+        let size = stored.size;
+        recover::serve(&*objects, &published)?;
+        let edge = Edge::load(&*objects, size, &stored.root)?;
+        let tail = recover::tail(&*objects, size)?;
+        let reader = Reader::new(objects, Arc::clone(&meta));
+        reader.set_published(published.clone());
+        if recover::catch_up(&*meta, &reader, size)? > 0 {
+            tracing::info!(size, "brought the index up from the entry bundles");
+        }
+        reader.set_integrated(size);
+        recover::sweep(&reader, size)?;
+        let (state, groups) = recover::replay(&*journal, &*meta, size)?;
+        let enrolled = recover::enrolled(&reader, &groups)?;
+        let next = journal.next_index();
+
+        let deployment = keys::load(dir, keys::DEPLOYMENT)?;
+        let sealing = Sealing::new(&deployment, Arc::clone(&meta), Arc::clone(&options.entropy));
+        let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
+        let shared = Arc::new(Shared::new(
+            dir.to_path_buf(),
+            clock,
+            entropy,
+            meta,
+            reader,
+            sealing,
+            journal,
+            state,
+        ));
+        shared.publish(published);
+        shared
+            .status
+            .sequenced
+            .store(next, std::sync::atomic::Ordering::Relaxed);
+        for group in groups {
+            shared.backlog.push(group);
+        }
+        let (own, unsigned) = own_stream(&shared, operator)?;
+        let sequencer = Sequencer {
+            shared: Arc::clone(&shared),
+            own,
+            unsigned_since: unsigned.then(Instant::now),
+            enrolled,
+            noted: std::collections::VecDeque::new(),
+            next,
+        };
+        let publisher = Publisher {
+            shared: Arc::clone(&shared),
+            signers: Arc::new(signers),
+            interval: options.publish_interval,
+            latest: Some((size, stored.root)),
+            edge,
+            tail,
+            last_time: 0,
+            distrust: true,
+        };
+        Ok(Self {
+            shared,
+            sequencer,
+            publisher,
+        })
+    }
+
+    fn start(self) -> Result<(Arc<Shared>, Vec<JoinHandle<()>>), LedgerError> {
+        let Self {
+            shared,
+            sequencer,
+            publisher,
+        } = self;
+        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+            thread::Builder::new()
+                .name(name.to_owned())
+                .spawn(run)
+                .map_err(LedgerError::Thread)
+        };
+        let first = spawn("sequencer", Box::new(move || sequencer.run()))?;
+        let second = match spawn("publisher", Box::new(move || publisher.run())) {
+            Ok(second) => second,
+            Err(error) => {
+                shared.abandon();
+                return Err(error);
+            }
+        };
+        Ok((shared, vec![first, second]))
+    }
+}
+
+/// The writer of the server's own stream, and whether records of it wait for a signature.
+fn own_stream(shared: &Shared, operator: &SigningKey) -> Result<(StreamWriter, bool), LedgerError> {
+    let (clock, entropy) = (Arc::clone(&shared.clock), Arc::clone(&shared.entropy));
+    let (scope, stream) = (Scope::Ledger, StreamName::SERVER);
+    let mut state = shared.state();
+    if let Some(own) = state.scope(&*shared.meta, scope)?.chain.stream(&stream) {
+        if own.key != PublicKey::from(operator) {
+            return Err(LedgerError::corrupt(
+                "keys/operator.ed25519",
+                format!("it is not the key {} that opened ledger/server", own.key),
+            ));
+        }
+        let (next_seq, head) = (own.next_seq, own.head);
+        let writer = StreamWriter::resume(
+            scope,
+            stream,
+            operator.clone(),
+            next_seq,
+            head,
+            clock,
+            entropy,
+        );
+        return Ok((writer, own.unsigned > 0));
+    }
+    let producer = ProducerName::parse(PRODUCER)
+        .ok_or_else(|| LedgerError::corrupt("the server's name", PRODUCER))?;
+    let writer = StreamWriter::open(scope, stream, producer, operator.clone(), clock, entropy)
+        .software(concat!("rlhf-audit ", env!("CARGO_PKG_VERSION")));
+    Ok((writer, false))
+}

@@ -1,0 +1,158 @@
+//! What waits for the sequencer: bounded, so that a flood is turned away at the door and not by the
+//! kernel.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use record::Draft;
+use tokio::sync::oneshot;
+
+use crate::SubmitError;
+use crate::entry::Entry;
+use crate::principal::Principal;
+use crate::ticket::AppendResult;
+
+/// Most requests that wait. Each waits for one group before it, so more would wait for seconds.
+const MAX_REQUESTS: usize = 8_192;
+/// Most bytes of records and sealed values that wait.
+const MAX_BYTES: usize = 128 << 20;
+/// Most bytes in one group, and so in one request. The journal takes 16 MiB; the rest is for what the
+/// server adds itself (enrolments, findings).
+pub(crate) const MAX_GROUP_BYTES: usize = 12 << 20;
+
+/// Something for the sequencer to do.
+pub(crate) enum Request {
+    /// Append a producer's records.
+    Append {
+        entries: Vec<Entry>,
+        principal: Principal,
+        reply: oneshot::Sender<AppendResult>,
+    },
+    /// Append to the server's own stream.
+    Own {
+        draft: Box<Draft>,
+        reply: oneshot::Sender<AppendResult>,
+    },
+}
+
+impl Request {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Append { entries, .. } => entries.iter().map(Entry::weight).sum(),
+            Self::Own { .. } => 1_024,
+        }
+    }
+}
+
+/// The queue's contents under its lock.
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    bytes: usize,
+    stop: Option<SubmitError>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Queue {
+    waiting: Mutex<Waiting>,
+    filled: Condvar,
+}
+
+/// Why [`Queue::take`] returned.
+pub(crate) enum Taken {
+    /// There is work.
+    Work(Vec<Request>),
+    /// The deadline came first.
+    Deadline,
+    /// The ledger is closing and nothing waits any more.
+    Closed,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands `request` to the sequencer.
+    ///
+    /// # Errors
+    /// No room, or the ledger has stopped.
+    pub(crate) fn push(&self, request: Request) -> Result<(), SubmitError> {
+        let weight = request.weight();
+        let mut waiting = self.lock();
+        if let Some(stop) = &waiting.stop {
+            return Err(stop.clone());
+        }
+        let over = waiting.bytes + weight > MAX_BYTES && !waiting.requests.is_empty();
+        if over || waiting.requests.len() >= MAX_REQUESTS {
+            return Err(SubmitError::Overloaded {
+                waiting: waiting.requests.len(),
+            });
+        }
+        waiting.bytes += weight;
+        waiting.requests.push_back(request);
+        drop(waiting);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits for work until `deadline`, then takes what makes a group.
+    pub(crate) fn take(&self, deadline: Option<Instant>) -> Taken {
+        let mut waiting = self.lock();
+        while waiting.requests.is_empty() {
+            if waiting.stop.is_some() {
+                return Taken::Closed;
+            }
+            waiting = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
+                Some(left) if left.is_zero() => return Taken::Deadline,
+                Some(left) => {
+                    self.filled
+                        .wait_timeout(waiting, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+                None => self
+                    .filled
+                    .wait(waiting)
+                    .unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+        let mut taken = Vec::with_capacity(waiting.requests.len());
+        let mut bytes = 0;
+        while let Some(weight) = waiting.requests.front().map(Request::weight) {
+            if bytes + weight > MAX_GROUP_BYTES && bytes > 0 {
+                break;
+            }
+            bytes += weight;
+            taken.extend(waiting.requests.pop_front());
+        }
+        waiting.bytes = waiting.bytes.saturating_sub(bytes);
+        Taken::Work(taken)
+    }
+
+    /// Turns everything away from now on, with `reason`; the first reason stays.
+    pub(crate) fn stop(&self, reason: SubmitError) {
+        let mut waiting = self.lock();
+        waiting.stop.get_or_insert(reason);
+        drop(waiting);
+        self.filled.notify_all();
+    }
+
+    /// Why it was stopped, if it was.
+    pub(crate) fn stopped(&self) -> Option<SubmitError> {
+        self.lock().stop.clone()
+    }
+
+    /// Requests that wait now.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().requests.len()
+    }
+
+    /// Drops what waits: those who wait for an answer learn that there will be none.
+    pub(crate) fn clear(&self) {
+        let requests = std::mem::take(&mut self.lock().requests);
+        drop(requests);
+    }
+}

@@ -1,0 +1,373 @@
+//! *Sequenced*: the one thread that gives indices.
+//!
+//! It takes all that waits, holds each request against the streams it is for, writes what is new as
+//! one group with one sync, and only then answers. There is no timer in the way of an append.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use record::kinds::{FindingRaised, IncidentReported, ProducerEnrolled, Severity};
+use record::{Draft, Kind, Record, RecordHash, Scope, StreamName, StreamWriter, Submission};
+use store::JournalEntry;
+use tokio::sync::oneshot;
+
+use crate::accept::entry;
+use crate::admit::{Conflict, Enrolment, Step, Surroundings, admit, enrolment};
+use crate::backlog::Sequenced;
+use crate::entry::{Entry, Place};
+use crate::error::{AppendCode, AppendError, LedgerError};
+use crate::principal::Principal;
+use crate::queue::{Request, Taken};
+use crate::shared::{Counters, Shared};
+use crate::state::State;
+use crate::ticket::{AppendResult, Receipt};
+
+/// A record's time further than this from the server's is worth a finding: 5 minutes.
+const CLOCK_SKEW_MICROS: i64 = 300_000_000;
+/// The server's own stream is signed so long after its first unsigned record.
+const SIGN_AFTER: Duration = Duration::from_millis(900);
+/// Conflicting resends that are remembered, so that a client that repeats one does not fill the log.
+const MAX_NOTED: usize = 1_024;
+
+/// The sequencer: one thread has it.
+pub(crate) struct Sequencer {
+    pub(crate) shared: Arc<Shared>,
+    /// The server's own stream.
+    pub(crate) own: StreamWriter,
+    /// Since when that has unsigned records.
+    pub(crate) unsigned_since: Option<Instant>,
+    /// Keys that are enrolled.
+    pub(crate) enrolled: HashSet<Enrolment>,
+    /// Refused records of which the log knows.
+    pub(crate) noted: VecDeque<RecordHash>,
+    /// The index the next record gets.
+    pub(crate) next: u64,
+}
+
+/// What one turn writes and whom it answers.
+#[derive(Default)]
+struct Group {
+    entries: Vec<Entry>,
+    answers: Vec<(oneshot::Sender<AppendResult>, AppendResult)>,
+}
+
+impl Sequencer {
+    /// Sequences until the queue is closed and empty, then signs the server's stream.
+    pub(crate) fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let deadline = self.unsigned_since.map(|since| since + SIGN_AFTER);
+            let (requests, closed) = match shared.queue.take(deadline) {
+                Taken::Work(requests) => (requests, false),
+                Taken::Deadline => (Vec::new(), false),
+                Taken::Closed => (Vec::new(), true),
+            };
+            if closed && shared.is_abandoned() {
+                break;
+            }
+            if let Err(error) = self.turn(requests, closed) {
+                shared.fail(format!("the journal could not be written: {error}"));
+                break;
+            }
+            if closed {
+                break;
+            }
+        }
+        shared.backlog.close();
+    }
+
+    /// One group: all of `requests`, and the server's own signature where that is due.
+    fn turn(&mut self, requests: Vec<Request>, closing: bool) -> Result<(), LedgerError> {
+        let shared = Arc::clone(&self.shared);
+        let mut group = Group::default();
+        let mut state = shared.state();
+        for request in requests {
+            match request {
+                Request::Append {
+                    entries,
+                    principal,
+                    reply,
+                } => {
+                    let answer = self.append(&mut state, &mut group, entries, &principal)?;
+                    group.answers.push((reply, answer));
+                }
+                Request::Own { draft, reply } => {
+                    let answer = self.own(&mut state, &mut group, *draft)?;
+                    group.answers.push((reply, answer));
+                }
+            }
+        }
+        let due = self
+            .unsigned_since
+            .is_some_and(|since| closing || since.elapsed() >= SIGN_AFTER);
+        if due && let Some(signed) = self.own.sign() {
+            self.push_own(&mut state, &mut group, signed)?;
+        }
+        drop(state);
+        self.finish(group)
+    }
+
+    /// Makes the group durable, answers, hands it on.
+    fn finish(&mut self, group: Group) -> Result<(), LedgerError> {
+        let Group { entries, answers } = group;
+        let first = self.next;
+        if !entries.is_empty() {
+            let frames: Vec<JournalEntry<'_>> = entries
+                .iter()
+                .map(|entry| JournalEntry {
+                    record: &entry.bytes,
+                    sealed: &entry.sealed,
+                    principal: entry.by.as_deref().unwrap_or_default().as_bytes(),
+                })
+                .collect();
+            self.shared.journal().append_group(first, &frames)?;
+            self.next += entries.len() as u64;
+            self.shared
+                .status
+                .sequenced
+                .store(self.next, Ordering::Relaxed);
+            Counters::add(&self.shared.status.groups, 1);
+        }
+        for (reply, answer) in answers {
+            // Whoever asked may have gone; the records stay.
+            let _ = reply.send(answer);
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let sequenced = snapshot(&mut self.shared.state(), first, entries);
+        if !self.shared.backlog.push(sequenced) {
+            return Err(LedgerError::corrupt("the publisher", "it has stopped"));
+        }
+        self.shared
+            .state()
+            .shrink(self.shared.reader.integrated_size());
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        state: &mut State,
+        group: &mut Group,
+        mut entries: Vec<Entry>,
+        principal: &Principal,
+    ) -> Result<AppendResult, LedgerError> {
+        let shared = Arc::clone(&self.shared);
+        let around = Surroundings {
+            meta: &*shared.meta,
+            reader: &shared.reader,
+        };
+        let steps = match admit(state, &around, &mut entries, principal) {
+            Ok(steps) => steps,
+            Err(refusal) => {
+                Counters::add(&shared.status.refused, 1);
+                if let Some(conflict) = refusal.conflict {
+                    self.report(state, group, &conflict)?;
+                }
+                return Ok(Err(refusal.error));
+            }
+        };
+        let mut receipts: Vec<Receipt> = Vec::with_capacity(entries.len());
+        for (entry, step) in entries.into_iter().zip(steps) {
+            let leaf_hash = entry.leaf;
+            let (index, duplicate) = match step {
+                Step::New => (self.push(state, group, entry, principal)?, false),
+                Step::Known(index) => (index, true),
+                Step::Repeated(at) => (receipts.get(at).map_or(0, |first| first.index), true),
+            };
+            Counters::add(&shared.status.duplicates, usize::from(duplicate));
+            receipts.push(Receipt {
+                index,
+                leaf_hash,
+                duplicate,
+            });
+        }
+        Ok(Ok(receipts))
+    }
+
+    /// Gives an admitted record its index, with what the server has to say before and after it.
+    fn push(
+        &mut self,
+        state: &mut State,
+        group: &mut Group,
+        entry: Entry,
+        principal: &Principal,
+    ) -> Result<u64, LedgerError> {
+        let place = entry.place;
+        if place.kind == Kind::StreamOpened
+            && let Some(enrolled) = enrolment(&Record::parse(&entry.bytes)?)
+            && !self.enrolled.contains(&enrolled)
+        {
+            let (key, producer) = enrolled.clone();
+            let draft = Draft::new(ProducerEnrolled::new(principal.id.clone(), key, producer));
+            self.write_own(state, group, draft)?;
+            self.enrolled.insert(enrolled);
+        }
+        let index = self.place(state, group, entry)?;
+        let ahead = place.time.0.saturating_sub(self.shared.clock.now().0);
+        if ahead.saturating_abs() > CLOCK_SKEW_MICROS {
+            let scope = state.scope(&*self.shared.meta, place.scope)?;
+            if scope.mark_skewed(&place.stream) {
+                let mut finding = FindingRaised::new("clock-skew".to_owned());
+                finding.detail = Some(if ahead > 0 { "ahead" } else { "behind" }.to_owned());
+                finding.evidence = Some(vec![index]);
+                finding.run = place.scope.run();
+                finding.severity = Some(Severity::Warning);
+                finding.stream = Some(place.stream);
+                self.write_own(state, group, Draft::new(finding))?;
+            }
+        }
+        Ok(index)
+    }
+
+    /// Puts a record into the group.
+    fn place(
+        &mut self,
+        state: &mut State,
+        group: &mut Group,
+        entry: Entry,
+    ) -> Result<u64, LedgerError> {
+        let index = self.next + group.entries.len() as u64;
+        let indexed = self.shared.reader.integrated_size();
+        let scope = state.scope(&*self.shared.meta, entry.place.scope)?;
+        scope.note(&entry, index, indexed)?;
+        group.entries.push(entry);
+        Ok(index)
+    }
+
+    /// A draft for the server's own stream, from a caller.
+    fn own(
+        &mut self,
+        state: &mut State,
+        group: &mut Group,
+        draft: Draft,
+    ) -> Result<AppendResult, LedgerError> {
+        match self.own.write(draft.clone()) {
+            Ok(written) => self.place_own(state, group, draft.kind(), written).map(Ok),
+            Err(error) => {
+                Counters::add(&self.shared.status.refused, 1);
+                Ok(Err(AppendError::at(1, AppendCode::Malformed, error)))
+            }
+        }
+    }
+
+    /// A draft for the server's own stream, from the server: it is always right.
+    fn write_own(
+        &mut self,
+        state: &mut State,
+        group: &mut Group,
+        draft: Draft,
+    ) -> Result<(), LedgerError> {
+        let kind = draft.kind();
+        let written = self
+            .own
+            .write(draft)
+            .map_err(|e| LedgerError::corrupt("a record of the server's own", e))?;
+        self.place_own(state, group, kind, written).map(drop)
+    }
+
+    /// The receipt of the one record of `kind` among what the writer made of a draft.
+    fn place_own(
+        &mut self,
+        state: &mut State,
+        group: &mut Group,
+        kind: Kind,
+        written: Vec<Submission>,
+    ) -> Result<Vec<Receipt>, LedgerError> {
+        let mut receipts = Vec::new();
+        for submission in written {
+            let (placed, receipt) = self.push_own(state, group, submission)?;
+            if placed == kind {
+                receipts.push(receipt);
+            }
+        }
+        Ok(receipts)
+    }
+
+    /// Admits a record that the server's own writer has made. Once made it has to be logged: the
+    /// writer goes on from it.
+    fn push_own(
+        &mut self,
+        state: &mut State,
+        group: &mut Group,
+        submission: Submission,
+    ) -> Result<(Kind, Receipt), LedgerError> {
+        let bytes = submission.record.clone();
+        let record = Record::parse(&bytes)?;
+        let place = Place::of(&record)
+            .ok_or_else(|| LedgerError::corrupt("a record of the server's own", "its kind"))?;
+        let mut entry = entry(&self.shared.sealing, submission, place)?;
+        let scope = state.scope(&*self.shared.meta, Scope::Ledger)?;
+        scope
+            .chain
+            .admit(&record, &entry.leaf)
+            .map_err(|e| LedgerError::corrupt("the server's own stream", e))?;
+        if place.kind == Kind::StreamOpened {
+            entry.by = Some("server".into());
+        }
+        let signed = place.kind == Kind::StreamSigned;
+        self.unsigned_since = if signed {
+            None
+        } else {
+            self.unsigned_since.or_else(|| Some(Instant::now()))
+        };
+        let leaf_hash = entry.leaf;
+        let index = self.place(state, group, entry)?;
+        Ok((
+            place.kind,
+            Receipt {
+                index,
+                leaf_hash,
+                duplicate: false,
+            },
+        ))
+    }
+
+    /// Records that somebody tried to put another record in a record's place.
+    fn report(
+        &mut self,
+        state: &mut State,
+        group: &mut Group,
+        conflict: &Conflict,
+    ) -> Result<(), LedgerError> {
+        if self.noted.contains(&conflict.refused) {
+            return Ok(());
+        }
+        self.noted.push_back(conflict.refused);
+        if self.noted.len() > MAX_NOTED {
+            self.noted.pop_front();
+        }
+        let mut incident = IncidentReported::new("conflicting-resend".to_owned());
+        incident.logged = Some(conflict.logged);
+        incident.refused = Some(conflict.refused);
+        incident.run = conflict.scope.run();
+        incident.seq = Some(conflict.seq);
+        incident.stream = Some(conflict.stream);
+        self.write_own(state, group, Draft::new(incident))
+    }
+}
+
+/// The group with its streams and runs as they stand after it.
+pub(crate) fn snapshot(state: &mut State, first: u64, entries: Vec<Entry>) -> Sequenced {
+    let touched: HashSet<(Scope, StreamName)> = entries
+        .iter()
+        .map(|entry| (entry.place.scope, entry.place.stream))
+        .collect();
+    let mut scopes: HashSet<Scope> = HashSet::new();
+    let mut sequenced = Sequenced {
+        first,
+        entries,
+        ..Sequenced::default()
+    };
+    for (scope, stream) in touched {
+        if let Some(entry) = state.loaded(scope) {
+            sequenced.streams.extend(entry.stream_snapshot(&stream));
+            if scopes.insert(scope) {
+                sequenced.runs.extend(entry.run_snapshot());
+            }
+        }
+    }
+    sequenced
+}

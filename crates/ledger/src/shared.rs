@@ -1,0 +1,269 @@
+//! What the ledger's threads and its callers share, and how one learns that the other got on.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use record::{Clock, Entropy, Timestamp};
+use store::{Journal, MetaStore};
+use tokio::sync::watch;
+
+use crate::backlog::Backlog;
+use crate::error::{LedgerError, SubmitError};
+use crate::publish::SharedJournal;
+use crate::queue::Queue;
+use crate::read::{Published, Reader};
+use crate::sealing::Sealing;
+use crate::state::State;
+
+/// Everything that more than one thread uses.
+pub(crate) struct Shared {
+    pub(crate) dir: PathBuf,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) meta: Arc<dyn MetaStore>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) reader: Reader,
+    pub(crate) sealing: Sealing,
+    pub(crate) queue: Queue,
+    pub(crate) backlog: Backlog,
+    pub(crate) journal: SharedJournal,
+    pub(crate) state: Mutex<State>,
+    pub(crate) status: Counters,
+    abandoned: AtomicBool,
+    progress: Progress,
+}
+
+impl Shared {
+    #[expect(clippy::too_many_arguments, reason = "each is used once, and by name")]
+    pub(crate) fn new(
+        dir: PathBuf,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        meta: Arc<dyn MetaStore>,
+        reader: Reader,
+        sealing: Sealing,
+        journal: Box<dyn Journal>,
+        state: State,
+    ) -> Self {
+        Self {
+            dir,
+            clock,
+            meta,
+            entropy,
+            reader,
+            sealing,
+            queue: Queue::default(),
+            backlog: Backlog::default(),
+            journal: Mutex::new(journal),
+            state: Mutex::new(state),
+            status: Counters::default(),
+            abandoned: AtomicBool::new(false),
+            progress: Progress::default(),
+        }
+    }
+
+    /// Ends the threads where they are: what is not published is left to the next start.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+        self.queue.stop(SubmitError::Closed);
+        self.queue.clear();
+        self.backlog.fail();
+        self.end();
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves a checkpoint from now on, and tells those who wait for it.
+    pub(crate) fn publish(&self, published: Published) {
+        let size = published.checkpoint.size.0;
+        self.reader.set_published(published);
+        self.progress.reach(size);
+    }
+
+    /// Stops the ledger for good: what is on the disk is unknown.
+    pub(crate) fn fail(&self, reason: String) {
+        tracing::error!(reason, "the ledger has stopped");
+        self.queue.stop(SubmitError::Failed { reason });
+        self.queue.clear();
+        self.backlog.fail();
+        self.end();
+    }
+
+    /// Tells those who wait that nothing more will be published.
+    pub(crate) fn end(&self) {
+        self.progress.end();
+    }
+
+    /// Waits until so many records are published; false if that will not happen, or not in time.
+    pub(crate) fn wait(&self, size: u64, deadline: Instant) -> bool {
+        self.progress.wait(size, deadline)
+    }
+
+    /// Waits until so many records are published; false if that will not happen.
+    pub(crate) async fn reached(&self, size: u64) -> bool {
+        let mut watch = self.progress.watch.subscribe();
+        let reached = watch.wait_for(|mark| mark.size >= size || mark.ended).await;
+        reached.is_ok_and(|mark| mark.size >= size)
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Mark {
+    size: u64,
+    ended: bool,
+}
+
+/// How far publication has come, for threads and for tasks.
+struct Progress {
+    mark: Mutex<Mark>,
+    moved: Condvar,
+    watch: watch::Sender<Mark>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        let (watch, _) = watch::channel(Mark::default());
+        Self {
+            mark: Mutex::default(),
+            moved: Condvar::new(),
+            watch,
+        }
+    }
+}
+
+impl Progress {
+    fn change(&self, change: impl FnOnce(&mut Mark)) {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut mark);
+        self.watch.send_replace(*mark);
+        drop(mark);
+        self.moved.notify_all();
+    }
+
+    fn reach(&self, size: u64) {
+        self.change(|mark| mark.size = size);
+    }
+
+    fn end(&self) {
+        self.change(|mark| mark.ended = true);
+    }
+
+    fn wait(&self, size: u64, deadline: Instant) -> bool {
+        let mut mark = self.mark.lock().unwrap_or_else(PoisonError::into_inner);
+        while mark.size < size {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if mark.ended || left == Duration::ZERO {
+                return false;
+            }
+            mark = self
+                .moved
+                .wait_timeout(mark, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+}
+
+/// What is counted, for `status()`.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) sequenced: AtomicU64,
+    pub(crate) groups: AtomicU64,
+    pub(crate) refused: AtomicU64,
+    pub(crate) duplicates: AtomicU64,
+    pub(crate) overloaded: AtomicU64,
+    publish_failures: AtomicU64,
+    last: Mutex<(Option<Timestamp>, Option<String>)>,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, n: usize) {
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn publish_failed(&self, error: &LedgerError) {
+        self.publish_failures.fetch_add(1, Ordering::Relaxed);
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(error.to_string());
+    }
+
+    pub(crate) fn publish_succeeded(&self, at: Timestamp) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (Some(at), None);
+    }
+
+    fn last(&self) -> (Option<Timestamp>, Option<String>) {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// How the ledger is doing; for health checks and metrics. Sizes are in records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Records that are durable.
+    pub sequenced: u64,
+    /// Records in tiles and index.
+    pub integrated: u64,
+    /// Records that the published checkpoint covers.
+    pub published: u64,
+    /// When the last checkpoint was published since the ledger was opened.
+    pub last_published: Option<Timestamp>,
+    /// Requests that wait for the sequencer.
+    pub waiting: usize,
+    /// Bytes that wait for the publisher.
+    pub backlog_bytes: usize,
+    /// Groups written since the ledger was opened: durable writes.
+    pub groups: u64,
+    /// Requests refused since then.
+    pub refused: u64,
+    /// Records received again since then.
+    pub duplicates: u64,
+    /// Requests turned away since then for want of room.
+    pub overloaded: u64,
+    /// Publishing rounds that failed since then.
+    pub publish_failures: u64,
+    /// Why publishing does not get on at present.
+    pub publish_error: Option<String>,
+    /// Why nothing more is accepted; the process should exit.
+    pub failed: Option<String>,
+}
+
+impl Shared {
+    /// How the ledger is doing.
+    pub(crate) fn status(&self) -> Status {
+        let counters = &self.status;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (last_published, publish_error) = counters.last();
+        Status {
+            sequenced: get(&counters.sequenced),
+            integrated: self.reader.integrated_size(),
+            published: self.reader.size(),
+            last_published,
+            waiting: self.queue.len(),
+            backlog_bytes: self.backlog.bytes(),
+            groups: get(&counters.groups),
+            refused: get(&counters.refused),
+            duplicates: get(&counters.duplicates),
+            overloaded: get(&counters.overloaded),
+            publish_failures: get(&counters.publish_failures),
+            publish_error,
+            failed: match self.queue.stopped() {
+                Some(SubmitError::Failed { reason }) => Some(reason),
+                _ => None,
+            },
+        }
+    }
+}
