@@ -94,10 +94,3 @@ pub(crate) fn started(owner: u8) -> Draft {
         PublicKey::from(&signing_key(owner)),
     ))
 }
-
-/// One record of about 500 bytes, as most of a log is.
-pub(crate) fn annotation_record() -> Vec<u8> {
-    let mut writer = writer("rank0", 1);
-    writer.write(started(1)).unwrap();
-    writer.write(preference()).unwrap().remove(0).record
-}
