@@ -1,3 +1,5 @@
 //! Clocks, failing stores and fixtures; only ever a dev-dependency.
 
+#[cfg(feature = "stores")]
+pub mod failing;
 pub mod log;

@@ -1,0 +1,356 @@
+//! Stores that fail when a test says so: once *not kept*, once *kept but reported failed*.
+//!
+//! After Sunlight's `TestSequenceErrors`: every write a ledger makes has to be failed in both ways, since an error says
+//! nothing about what is on the disk. [`Failing`] wraps any implementation of the traits of `store`; the [`Faults`] it
+//! shares with the test say which call fails.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use store::{
+    CheckpointStore, Group, IndexStore, IndexUpdate, Journal, JournalEntry, ObjectStore, Result,
+    RunRow, SettingStore, Span, StoreError, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow,
+    SubjectKeyStore, TokenRow, TokenStore,
+};
+use tlog::Hash;
+
+/// A write that can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// [`Journal::append_group`].
+    Append,
+    /// [`Journal::discard_before`].
+    Discard,
+    /// [`ObjectStore::put`] and [`ObjectStore::put_many`].
+    Put,
+    /// [`ObjectStore::replace`].
+    Replace,
+    /// [`ObjectStore::delete`].
+    Delete,
+    /// [`CheckpointStore::swap_checkpoint`].
+    Swap,
+    /// [`IndexStore::apply`].
+    Apply,
+    /// [`IndexStore::clear_index`].
+    Clear,
+    /// [`SubjectKeyStore::insert_subject_keys`].
+    InsertKeys,
+    /// [`SubjectKeyStore::destroy_subject_key`].
+    DestroyKey,
+    /// [`TokenStore::insert_token`] and [`TokenStore::revoke_token`].
+    Token,
+    /// [`SettingStore::kv_put`].
+    Setting,
+}
+
+impl Step {
+    /// All of them, for tables of tests.
+    pub const ALL: [Self; 12] = [
+        Self::Append,
+        Self::Discard,
+        Self::Put,
+        Self::Replace,
+        Self::Delete,
+        Self::Swap,
+        Self::Apply,
+        Self::Clear,
+        Self::InsertKeys,
+        Self::DestroyKey,
+        Self::Token,
+        Self::Setting,
+    ];
+}
+
+/// What a failing call leaves behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Left {
+    /// Nothing. An append reports a full disk, after which the journal can be used.
+    Nothing,
+    /// Every second object of [`ObjectStore::put_many`]; of any other call, which is all or nothing, nothing.
+    Part,
+    /// All of it, though it reports a failure. An append reports a failed sync, and the journal is poisoned.
+    All,
+}
+
+/// Which calls are going to fail. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    plan: Vec<Planned>,
+    calls: Vec<Step>,
+}
+
+#[derive(Debug)]
+struct Planned {
+    step: Step,
+    /// How many calls of this step still succeed before.
+    after: usize,
+    left: Left,
+}
+
+impl Faults {
+    /// Lets the next call of `step` fail that no other fault is planned for.
+    pub fn next(&self, step: Step, left: Left) {
+        self.after(step, 0, left);
+    }
+
+    /// Lets the call of `step` fail that comes after `calls` more; each fault strikes once.
+    pub fn after(&self, step: Step, calls: usize, left: Left) {
+        self.state().plan.push(Planned {
+            step,
+            after: calls,
+            left,
+        });
+    }
+
+    /// How many faults have not struck yet: a test that ends with any has not tested what it meant to.
+    pub fn pending(&self) -> usize {
+        self.state().plan.len()
+    }
+
+    /// The writes so far, in the order they began.
+    pub fn calls(&self) -> Vec<Step> {
+        self.state().calls.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn strike(&self, step: Step) -> Option<Left> {
+        let mut state = self.state();
+        state.calls.push(step);
+        let due = state
+            .plan
+            .iter()
+            .position(|planned| planned.step == step && planned.after == 0);
+        for planned in &mut state.plan {
+            if planned.step == step {
+                planned.after = planned.after.saturating_sub(1);
+            }
+        }
+        due.map(|position| state.plan.remove(position).left)
+    }
+
+    /// Runs a write that is all or nothing.
+    fn run<T>(&self, step: Step, write: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.strike(step) {
+            None => return write(),
+            Some(Left::All) => {
+                write()?;
+            }
+            Some(Left::Nothing | Left::Part) => {}
+        }
+        Err(injected(step))
+    }
+}
+
+fn injected(step: Step) -> StoreError {
+    StoreError::Injected {
+        what: format!("{step:?}"),
+    }
+}
+
+/// A store whose writes fail as its [`Faults`] say; reads never do.
+#[derive(Debug)]
+pub struct Failing<S> {
+    inner: S,
+    faults: Faults,
+    poisoned: bool,
+}
+
+impl<S> Failing<S> {
+    /// Wraps a store; several may share their faults.
+    pub fn new(inner: S, faults: &Faults) -> Self {
+        Self {
+            inner,
+            faults: faults.clone(),
+            poisoned: false,
+        }
+    }
+}
+
+impl<J: Journal> Journal for Failing<J> {
+    fn next_index(&self) -> u64 {
+        self.inner.next_index()
+    }
+
+    fn append_group(&mut self, first_index: u64, entries: &[JournalEntry<'_>]) -> Result<()> {
+        let path = "injected".into();
+        if self.poisoned {
+            return Err(StoreError::Poisoned { path });
+        }
+        match self.faults.strike(Step::Append) {
+            None => self.inner.append_group(first_index, entries),
+            Some(Left::Nothing | Left::Part) => Err(StoreError::Full {
+                path,
+                source: std::io::ErrorKind::StorageFull.into(),
+            }),
+            Some(Left::All) => {
+                self.inner.append_group(first_index, entries)?;
+                self.poisoned = true;
+                Err(StoreError::SyncFailed {
+                    path,
+                    source: std::io::Error::other("injected"),
+                })
+            }
+        }
+    }
+
+    fn replay(&self, from: u64, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
+        self.inner.replay(from, visit)
+    }
+
+    fn discard_before(&mut self, index: u64) -> Result<()> {
+        let Self { inner, faults, .. } = self;
+        faults.run(Step::Discard, || inner.discard_before(index))
+    }
+}
+
+impl<O: ObjectStore> ObjectStore for Failing<O> {
+    fn put_many(&self, objects: &[(&str, &[u8])]) -> Result<()> {
+        match self.faults.strike(Step::Put) {
+            None => return self.inner.put_many(objects),
+            Some(Left::Nothing) => {}
+            Some(Left::Part) => {
+                let part: Vec<_> = objects.iter().step_by(2).copied().collect();
+                self.inner.put_many(&part)?;
+            }
+            Some(Left::All) => self.inner.put_many(objects)?,
+        }
+        Err(injected(Step::Put))
+    }
+
+    fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        self.faults
+            .run(Step::Replace, || self.inner.replace(key, bytes))
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
+        self.inner.get(key)
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>> {
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Result<()> {
+        self.faults.run(Step::Delete, || self.inner.delete(key))
+    }
+}
+
+impl<S: CheckpointStore> CheckpointStore for Failing<S> {
+    fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>> {
+        self.inner.latest_checkpoint()
+    }
+
+    fn swap_checkpoint(&self, expected: Option<(u64, Hash)>, new: &StoredCheckpoint) -> Result<()> {
+        self.faults
+            .run(Step::Swap, || self.inner.swap_checkpoint(expected, new))
+    }
+}
+
+impl<S: IndexStore> IndexStore for Failing<S> {
+    fn apply(&self, update: &IndexUpdate) -> Result<()> {
+        self.faults.run(Step::Apply, || self.inner.apply(update))
+    }
+
+    fn indexed_size(&self) -> Result<u64> {
+        self.inner.indexed_size()
+    }
+
+    fn clear_index(&self) -> Result<()> {
+        self.faults.run(Step::Clear, || self.inner.clear_index())
+    }
+
+    fn find(&self, scope: &str, stream: &str, seq: u64) -> Result<Option<u64>> {
+        self.inner.find(scope, stream, seq)
+    }
+
+    fn stream(&self, scope: &str, stream: &str) -> Result<Option<StreamRow>> {
+        self.inner.stream(scope, stream)
+    }
+
+    fn streams(&self, scope: &str) -> Result<Vec<StreamRow>> {
+        self.inner.streams(scope)
+    }
+
+    fn spans(&self, scope: &str, from: u64, limit: usize) -> Result<Vec<Span>> {
+        self.inner.spans(scope, from, limit)
+    }
+
+    fn bundles_with_kind(
+        &self,
+        scope: Option<&str>,
+        kind: &str,
+        from_bundle: u64,
+        limit: usize,
+    ) -> Result<Vec<u64>> {
+        self.inner
+            .bundles_with_kind(scope, kind, from_bundle, limit)
+    }
+
+    fn run(&self, run: &str) -> Result<Option<RunRow>> {
+        self.inner.run(run)
+    }
+
+    fn runs_named(&self, name: &str) -> Result<Vec<RunRow>> {
+        self.inner.runs_named(name)
+    }
+
+    fn list_runs(&self, after: Option<&str>, limit: usize) -> Result<Vec<RunRow>> {
+        self.inner.list_runs(after, limit)
+    }
+}
+
+impl<S: SubjectKeyStore> SubjectKeyStore for Failing<S> {
+    fn subject_key(&self, scope: &str, subject: &str) -> Result<Option<SubjectKey>> {
+        self.inner.subject_key(scope, subject)
+    }
+
+    fn subject_key_by_id(&self, id: &[u8; 16]) -> Result<Option<SubjectKeyRow>> {
+        self.inner.subject_key_by_id(id)
+    }
+
+    fn insert_subject_keys(&self, rows: &[SubjectKeyRow]) -> Result<()> {
+        self.faults
+            .run(Step::InsertKeys, || self.inner.insert_subject_keys(rows))
+    }
+
+    fn destroy_subject_key(&self, id: &[u8; 16]) -> Result<bool> {
+        self.faults
+            .run(Step::DestroyKey, || self.inner.destroy_subject_key(id))
+    }
+}
+
+impl<S: TokenStore> TokenStore for Failing<S> {
+    fn insert_token(&self, token: &TokenRow) -> Result<()> {
+        self.faults
+            .run(Step::Token, || self.inner.insert_token(token))
+    }
+
+    fn token_by_hash(&self, hash: &[u8; 32]) -> Result<Option<TokenRow>> {
+        self.inner.token_by_hash(hash)
+    }
+
+    fn list_tokens(&self) -> Result<Vec<TokenRow>> {
+        self.inner.list_tokens()
+    }
+
+    fn revoke_token(&self, id: &str, at: i64) -> Result<bool> {
+        self.faults
+            .run(Step::Token, || self.inner.revoke_token(id, at))
+    }
+}
+
+impl<S: SettingStore> SettingStore for Failing<S> {
+    fn kv_get(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        self.inner.kv_get(name)
+    }
+
+    fn kv_put(&self, name: &str, value: &[u8]) -> Result<()> {
+        self.faults
+            .run(Step::Setting, || self.inner.kv_put(name, value))
+    }
+}
