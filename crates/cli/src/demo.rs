@@ -45,11 +45,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     }
     let ledger =
         Arc::new(Ledger::create(&args.data_dir, ledger_options()).map_err(ledger_failure)?);
-    let producer = ledger
-        .create_token("demo trainer", Role::Producer)
+    let (producer, _) = ledger
+        .create_token("demo trainer", Role::Producer, None)
         .map_err(ledger_failure)?;
-    let admin = ledger
-        .create_token("demo operator", Role::Admin)
+    let (admin, _) = ledger
+        .create_token("demo operator", Role::Admin, None)
         .map_err(ledger_failure)?;
 
     let port = if args.no_serve { 0 } else { args.port };
@@ -74,8 +74,8 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     });
 
     let url = format!("http://{address}");
-    let trainer = client::Client::new(&url, Some(producer.secret())).map_err(client_failure)?;
-    let operator = client::Client::new(&url, Some(admin.secret())).map_err(client_failure)?;
+    let trainer = client::Client::new(&url, Some(&producer)).map_err(client_failure)?;
+    let operator = client::Client::new(&url, Some(&admin)).map_err(client_failure)?;
     let stage = script::Stage {
         trainer: &trainer,
         operator: &operator,
@@ -83,10 +83,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         seed: args.seed,
         json,
     };
-    let outcome = stage.perform(&ledger);
+    let outcome = stage.perform();
 
     if outcome.is_ok() && !args.no_serve {
-        script::last_screen(&url, &args.data_dir, admin.secret(), began.elapsed());
+        script::last_screen(&url, &args.data_dir, &admin, began.elapsed());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -140,7 +140,13 @@ fn an_import_that_was_killed_goes_on_where_it_stopped() {
     );
     let answer = desk.json(&args);
     assert_eq!(answer["annotations"], 20_000);
-    let report = desk.json(&["verify", "audit-data", "--policy", "audit-data/policy"]);
+    let report = desk.json(&[
+        "verify",
+        "audit-data",
+        "--policy",
+        "audit-data/policy",
+        "--openings",
+    ]);
     assert_eq!(report["verdict"], "verified", "{report}");
     assert_eq!(
         report["counts"]["opened"], 60_000,

@@ -32,7 +32,13 @@ fn recorded() -> Desk {
 #[test]
 fn a_run_is_recorded_sealed_verified_and_bundled() {
     let desk = recorded();
-    let report = desk.json(&["verify", "audit-data", "--policy", "audit-data/policy"]);
+    let report = desk.json(&[
+        "verify",
+        "audit-data",
+        "--policy",
+        "audit-data/policy",
+        "--openings",
+    ]);
     assert_eq!(report["verdict"], "verified", "{report}");
     assert_eq!(report["counts"]["sealed_runs"], 1);
     assert_eq!(report["counts"]["commitments"], 3);

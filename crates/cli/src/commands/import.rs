@@ -204,7 +204,7 @@ fn already_recorded(client: &Client, run: RunId, stream: &str) -> Result<u64, Fa
                     seen += 1;
                     drafts += u64::from(!matches!(
                         record.kind(),
-                        Kind::StreamOpened | Kind::StreamSigned
+                        Some(Kind::StreamOpened | Kind::StreamSigned)
                     ));
                 }
             }

@@ -26,15 +26,15 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     options.origin.clone_from(&args.origin);
     let ledger = ledger::Ledger::create(&args.data_dir, options).map_err(ledger_failure)?;
     let origin = ledger.origin().to_owned();
-    let admin = ledger
-        .create_token("first admin", ledger::Role::Admin)
+    let (admin, _) = ledger
+        .create_token("first admin", ledger::Role::Admin, None)
         .map_err(ledger_failure)?;
     ledger.close().map_err(ledger_failure)?;
     let policy = args.data_dir.join("policy");
     if json {
         println!(
             "{}",
-            json!({ "data_dir": args.data_dir, "origin": origin, "policy": policy, "admin_token": admin.secret() })
+            json!({ "data_dir": args.data_dir, "origin": origin, "policy": policy, "admin_token": admin })
         );
     } else {
         println!("A ledger named {origin} is in {}.", args.data_dir.display());
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             "  keys         {}   keep them to yourself, and keep a copy",
             args.data_dir.join("keys").display()
         );
-        println!("  admin token  {}", admin.secret());
+        println!("  admin token  {}", admin);
         println!();
         println!("The token is shown this once. Next: rlhf-audit run start --name my-first-run");
     }

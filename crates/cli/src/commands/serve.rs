@@ -125,18 +125,18 @@ fn first_admin(args: &Args, ledger: &Ledger) -> Result<(), Failure> {
     };
     if let Some(token) = given {
         ledger
-            .adopt_token("admin from configuration", Role::Admin, &token)
+            .add_token(&token, "admin from configuration", Role::Admin, None)
             .map_err(|e| {
                 Failure::input(e)
                     .with_hint("a token is rat_ and 43 characters of base64url: 256 random bits")
             })?;
     } else if !args.no_auth && ledger.tokens().map_err(ledger_failure)?.is_empty() {
-        let token = ledger
-            .create_token("first admin", Role::Admin)
+        let (token, _) = ledger
+            .create_token("first admin", Role::Admin, None)
             .map_err(ledger_failure)?;
         eprintln!(
             "rlhf-audit: the first admin's token, shown this once: {}",
-            token.secret()
+            token
         );
     }
     Ok(())

@@ -32,9 +32,11 @@ pub(crate) struct Args {
     /// Only leaves, tiles, root and the checkpoint's signatures
     #[arg(long)]
     hashes: bool,
-    /// Do not open sealed values, even where their keys are at hand
-    #[arg(long)]
-    no_openings: bool,
+    /// Also open the sealed values of a data directory and check their commitments; takes the directory's keys, and
+    /// that no server runs on it
+    #[cfg(feature = "full")]
+    #[arg(long, conflicts_with = "hashes")]
+    openings: bool,
     /// How many threads to use [default: all cores]
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
@@ -91,19 +93,26 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
 
 #[cfg(feature = "full")]
 fn check(args: &Args, policy: &Policy, options: &mut Options<'_>) -> Result<Report, Failure> {
-    let target = Path::new(&args.target);
-    if !args.no_openings
-        && !is_url(&args.target)
-        && target.join("keys").join(ledger::keys::DEPLOYMENT).exists()
-    {
-        let opener = ledger::SealedValues::open(target).map_err(crate::place::ledger_failure)?;
-        let mut options = Options {
+    if !args.openings {
+        return check_target(args, policy, options);
+    }
+    // Opening a ledger finishes what a crash interrupted. What is there is therefore checked first, untouched.
+    let untouched = check_target(args, policy, options)?;
+    if untouched.verdict().exit_code() != 0 {
+        return Ok(untouched);
+    }
+    let ledger = crate::place::open_ledger(Path::new(&args.target))?;
+    let opener = ledger.opener();
+    let report = check_target(
+        args,
+        policy,
+        &mut Options {
             openings: Some(&opener),
             ..options.clone()
-        };
-        return check_target(args, policy, &mut options);
-    }
-    check_target(args, policy, options)
+        },
+    );
+    ledger.close().map_err(crate::place::ledger_failure)?;
+    report
 }
 
 #[cfg(not(feature = "full"))]

@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use client::{CardFormat, Client};
 use indicatif::{ProgressBar, ProgressStyle};
-use ledger::Ledger;
 use rand::SeedableRng;
 use rand::rngs::ChaCha12Rng;
 use record::kinds::{
@@ -50,7 +49,7 @@ pub(super) struct Stage<'a> {
 
 impl Stage<'_> {
     /// Trains, records, publishes, verifies, tampers with a copy, and issues the card.
-    pub(super) fn perform(&self, ledger: &Ledger) -> Result<Outcome, Failure> {
+    pub(super) fn perform(&self) -> Result<Outcome, Failure> {
         let key = ledger::keys::load(self.data_dir, ledger::keys::PRODUCER_ED25519)
             .map_err(ledger_failure)?;
         let key = SigningKey::from_bytes(&key);
@@ -74,8 +73,8 @@ impl Stage<'_> {
         self.train(&mut owner, &world, &reward_model, &mut rng)?;
         owner.seal(run, RunStatus::Completed)?;
 
-        let bundle = self.publish_and_verify(run)?;
-        self.tamper(&bundle)?;
+        self.publish_and_verify(run)?;
+        self.tamper()?;
         self.issue_card()?;
         if self.json {
             println!(
@@ -239,7 +238,7 @@ impl Stage<'_> {
         Ok(Draft::new(body))
     }
 
-    fn publish_and_verify(&self, run: RunId) -> Result<PathBuf, Failure> {
+    fn publish_and_verify(&self, run: RunId) -> Result<(), Failure> {
         // Whoever asks for a bundle gets what is published: the server waits for the run's seal.
         let path = self.data_dir.join(format!("{RUN_NAME}.rlhf-bundle"));
         let bytes = bundle::write(self.operator, run.as_str(), true, &path)?;
@@ -261,11 +260,11 @@ impl Stage<'_> {
             path.display(),
             bytes / 1000
         ));
-        Ok(path)
+        Ok(())
     }
 
     /// Turns one preference around in a copy of the log, and shows what `verify` says of both.
-    fn tamper(&self, _bundle: &Path) -> Result<(), Failure> {
+    fn tamper(&self) -> Result<(), Failure> {
         let whole = self.verify(&self.data_dir.join("log"))?;
         demand(
             whole.verdict().exit_code() == 0,
