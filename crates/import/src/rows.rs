@@ -89,8 +89,10 @@ impl<R: Read> Iterator for Rows<R> {
             Ok(None) => {
                 self.done = true;
                 let line = self.split.line();
-                (self.next == 0)
-                    .then(|| Err(self.file_error(line, "at least one row", "none", true)))
+                let empty = self.next == 0;
+                empty
+                    .then_some(self.file_error(line, "at least one row", "none", true))
+                    .map(Err)
             }
             Err(error) => Some(Err(self.split_error(error))),
         }

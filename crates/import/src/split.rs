@@ -217,13 +217,11 @@ impl<R: BufRead> Splitter<R> {
     }
 
     fn after_array(&mut self) -> Result<Option<u64>, SplitError> {
-        match self.skip_space()? {
-            Some(_) => Err(SplitError::Trailing { line: self.line }),
-            None => {
-                self.shape = Shape::Done;
-                Ok(None)
-            }
+        if self.skip_space()?.is_some() {
+            return Err(SplitError::Trailing { line: self.line });
         }
+        self.shape = Shape::Done;
+        Ok(None)
     }
 
     /// Skips white space and gives the byte after it, which stays; none at the end.
@@ -234,7 +232,10 @@ impl<R: BufRead> Splitter<R> {
                 return Ok(None);
             }
             let space = bytes.iter().take_while(|b| is_space(**b)).count();
-            self.line += bytes[..space].iter().filter(|b| **b == b'\n').count() as u64;
+            self.line += bytes[..space]
+                .iter()
+                .map(|b| u64::from(*b == b'\n'))
+                .sum::<u64>();
             let next = bytes.get(space).copied();
             self.reader.consume(space);
             if next.is_some() {

@@ -110,7 +110,9 @@ pub(crate) fn measure(
     let mut by_two: BTreeMap<(u32, u32), Tally> = BTreeMap::new();
     let mut indices: Vec<LeafIndex> = shared.iter().copied().flatten().map(|j| j.index).collect();
     indices.sort_unstable();
-    indices.into_iter().for_each(|index| evidence.add(index));
+    for index in indices {
+        evidence.add(index);
+    }
     for unit in &shared {
         for (i, a) in unit.iter().enumerate() {
             by_annotator
@@ -245,7 +247,9 @@ fn alpha(metric: Metric, units: &[&[Judgement]]) -> Option<f64> {
                     .sum::<f64>()
         }
     };
-    (groups.len() > 1).then(|| 1.0 - (n - 1.0) * observed / expected)
+    (groups.len() > 1)
+        .then(|| 1.0 - (n - 1.0) * observed / expected)
+        .filter(|alpha| alpha.is_finite())
 }
 
 #[cfg(test)]

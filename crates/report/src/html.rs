@@ -5,7 +5,7 @@ use askama::Template;
 use crate::{
     ReportError,
     card::ModelCard,
-    figure::{Bytes, Count, Number, Percent},
+    figure::{Count, Number, Percent},
     series::Series,
     svg,
 };
@@ -28,12 +28,13 @@ struct Plot<'a> {
     name: &'static str,
     note: &'static str,
     series: &'a Series,
+    full: bool,
     svg: String,
 }
 
 pub(crate) fn render(card: &ModelCard) -> Result<String, ReportError> {
     let training = &card.training;
-    let plots = [
+    let mut shown = vec![
         (
             "Reward",
             "mean of each update's batch",
@@ -47,15 +48,23 @@ pub(crate) fn render(card: &ModelCard) -> Result<String, ReportError> {
             &training.kl,
         ),
         ("Loss", "of each update", "loss", &training.loss),
-    ]
-    .into_iter()
-    .filter(|(.., series)| !series.is_empty())
-    .map(|(name, note, class, series)| Plot {
-        name,
-        note,
-        series,
-        svg: svg::line(series, name, class),
-    })
-    .collect();
+    ];
+    shown.retain(|(.., series)| !series.is_empty());
+    // Of an odd number the first has a row of its own.
+    let odd = shown.len() % 2 == 1;
+    let plots = shown
+        .into_iter()
+        .enumerate()
+        .map(|(i, (name, note, class, series))| {
+            let full = odd && i == 0;
+            Plot {
+                name,
+                note,
+                series,
+                full,
+                svg: svg::line(series, name, class, full),
+            }
+        });
+    let plots = plots.collect();
     Ok(Page { card, plots }.render()?)
 }

@@ -14,7 +14,9 @@ use crate::{
     series::{Point, Series},
 };
 
-const WIDTH: f64 = 560.0;
+/// The units are pixels of a page at its full width, so that text has one size in all plots.
+const HALF: f64 = 500.0;
+const FULL: f64 = 1_024.0;
 const HEIGHT: f64 = 230.0;
 const LEFT: f64 = 56.0;
 const RIGHT: f64 = 18.0;
@@ -26,22 +28,26 @@ const MAX_DOTS: usize = 90;
 
 /// A plot's frame: where values lie.
 struct Frame {
+    width: f64,
     x: (f64, f64),
     y: (f64, f64),
 }
 
 impl Frame {
     fn x(&self, value: f64) -> f64 {
-        LEFT + (value - self.x.0) / (self.x.1 - self.x.0) * (WIDTH - LEFT - RIGHT)
+        LEFT + (value - self.x.0) / (self.x.1 - self.x.0) * (self.width - LEFT - RIGHT)
     }
 
     fn y(&self, value: f64) -> f64 {
+        let value = value.clamp(self.y.0, self.y.1);
         HEIGHT - BOTTOM - (value - self.y.0) / (self.y.1 - self.y.0) * (HEIGHT - TOP - BOTTOM)
     }
 }
 
 /// A quantity over steps: a line, dots that can be pointed at, the last value written out.
-pub(crate) fn line(series: &Series, name: &str, class: &str) -> String {
+/// `full` is as wide as the page, else half of it.
+pub(crate) fn line(series: &Series, name: &str, class: &str, full: bool) -> String {
+    let width = if full { FULL } else { HALF };
     let points = by_step(&series.points);
     let (Some(first), Some(last)) = (points.first(), points.last()) else {
         return String::new();
@@ -52,18 +58,24 @@ pub(crate) fn line(series: &Series, name: &str, class: &str) -> String {
             (a.min(p.value), b.max(p.value))
         });
     let (ticks, y) = scale(low, high, 4);
-    let (x_ticks, _) = scale(first.step as f64, last.step as f64, 6);
+    let (x_ticks, _) = scale(
+        first.step as f64,
+        last.step as f64,
+        if full { 12 } else { 6 },
+    );
     let x_end = if last.step > first.step {
         last.step as f64
     } else {
         first.step as f64 + 1.0
     };
     let frame = Frame {
+        width,
         x: (first.step as f64, x_end),
         y,
     };
 
     let mut svg = open(
+        width,
         HEIGHT,
         &format!("{name} over {} steps of training", points.len()),
     );
@@ -79,7 +91,7 @@ pub(crate) fn line(series: &Series, name: &str, class: &str) -> String {
             format_args!(r#"<text class="tick mid" x="{x:.1}" y="{y:.1}">{tick}</text>"#),
         );
     }
-    let (x, y) = ((LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 4.0);
+    let (x, y) = ((LEFT + width - RIGHT) / 2.0, HEIGHT - 4.0);
     put(
         &mut svg,
         format_args!(r#"<text class="axis mid" x="{x:.1}" y="{y:.1}">step</text>"#),
@@ -133,10 +145,12 @@ pub(crate) fn bars(histogram: &Histogram, name: &str) -> String {
     let count = histogram.bins.len();
     // Few bars would be slabs: the frame is at least as wide as for a dozen.
     let frame = Frame {
+        width: FULL,
         x: (0.0, count.max(12) as f64),
         y,
     };
     let mut svg = open(
+        FULL,
         HEIGHT,
         &format!("{name}: {count} bars of {}", histogram.width()),
     );
@@ -187,8 +201,8 @@ pub(crate) fn annotators(agreement: &Agreement, shown: usize) -> String {
         return String::new();
     }
     let height = rows.len() as f64 * ROW + 26.0;
-    let mut svg = open(height, "Agreement of each annotator with the others");
-    let x = |share: f64| NAME + share * (WIDTH - NAME - 60.0);
+    let mut svg = open(HALF, height, "Agreement of each annotator with the others");
+    let x = |share: f64| NAME + share * (HALF - NAME - 60.0);
     for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
         let (at, bottom, y) = (x(share), height - 20.0, height - 6.0);
         let label = share * 100.0;
@@ -221,39 +235,42 @@ pub(crate) fn annotators(agreement: &Agreement, shown: usize) -> String {
 
 /// Who agrees with whom, as a square of shaded cells.
 pub(crate) fn matrix(agreement: &Agreement) -> String {
-    const CELL: f64 = 34.0;
     const NAME: f64 = 104.0;
     let size = agreement.annotators.len().min(crate::agreement::MATRIX);
     if size < 2 || agreement.matrix.is_empty() {
         return String::new();
     }
-    let side = size as f64 * CELL;
-    let mut svg = open(side + 24.0, "Agreement of each two annotators");
+    let whole = ((HALF - NAME) / size as f64).clamp(30.0, 46.0);
+    let extent = size as f64 * whole;
+    let mut svg = open(HALF, extent + 24.0, "Agreement of each two annotators");
     for (i, row) in agreement.annotators[..size].iter().enumerate() {
-        let (y, name) = (i as f64 * CELL + 22.0, escape::page(short(&row.annotator)));
-        let (x, bottom, number) = (NAME + (i as f64 + 0.5) * CELL, side + 16.0, i + 1);
+        let (y, name) = (
+            (i as f64 + 0.5) * whole + 4.0,
+            escape::page(short(&row.annotator)),
+        );
+        let (x, bottom, number) = (NAME + (i as f64 + 0.5) * whole, extent + 16.0, i + 1);
         put(
             &mut svg,
             format_args!(
                 r#"<text class="name" x="0" y="{y:.1}">{number} {name}</text><text class="tick mid" x="{x:.1}" y="{bottom:.1}">{number}</text>"#
             ),
         );
-        let (x, y) = (NAME + i as f64 * CELL + 1.0, i as f64 * CELL + 1.0);
-        let cell = CELL - 2.0;
+        let (x, y) = (NAME + i as f64 * whole + 1.0, i as f64 * whole + 1.0);
+        let cell = whole - 2.0;
         put(
             &mut svg,
             format_args!(
-                r#"<rect class="self" x="{x:.1}" y="{y:.1}" width="{cell}" height="{cell}" rx="3"/>"#
+                r#"<rect class="self" x="{x:.1}" y="{y:.1}" width="{cell:.1}" height="{cell:.1}" rx="3"/>"#
             ),
         );
     }
     for pair in &agreement.matrix {
         for (row, column) in [(pair.a, pair.b), (pair.b, pair.a)] {
-            let (x, y) = (NAME + column as f64 * CELL + 1.0, row as f64 * CELL + 1.0);
-            let cell = CELL - 2.0;
-            // Half of all pairs equal is about chance for two choices: shades begin there.
-            let shade = ((pair.equal - 0.4) / 0.6).clamp(0.06, 1.0);
-            let ink = if shade > 0.55 { " on" } else { "" };
+            let (x, y) = (NAME + column as f64 * whole + 1.0, row as f64 * whole + 1.0);
+            let cell = whole - 2.0;
+            // Half of all pairs equal is about chance for two choices: shading begins there.
+            let opacity = ((pair.equal - 0.4) / 0.6).clamp(0.06, 1.0);
+            let ink = if opacity > 0.55 { " on" } else { "" };
             let (text_x, text_y) = (x + cell / 2.0, y + cell / 2.0 + 4.0);
             let (percent, share) = (pair.equal * 100.0, Percent(pair.equal));
             let items = Count(pair.items);
@@ -261,7 +278,7 @@ pub(crate) fn matrix(agreement: &Agreement) -> String {
             put(
                 &mut svg,
                 format_args!(
-                    r#"<g><title>{a} and {b}: {share} of {items} items</title><rect class="cell" x="{x:.1}" y="{y:.1}" width="{cell}" height="{cell}" rx="3" fill-opacity="{shade:.2}"/><text class="cell-text{ink}" x="{text_x:.1}" y="{text_y:.1}">{percent:.0}</text></g>"#
+                    r#"<g><title>{a} and {b}: {share} of {items} items</title><rect class="cell" x="{x:.1}" y="{y:.1}" width="{cell:.1}" height="{cell:.1}" rx="3" fill-opacity="{opacity:.2}"/><text class="cell-text{ink}" x="{text_x:.1}" y="{text_y:.1}">{percent:.0}</text></g>"#
                 ),
             );
         }
@@ -275,10 +292,10 @@ pub(crate) fn short(pseudonym: &str) -> &str {
     pseudonym.get(..10).unwrap_or(pseudonym)
 }
 
-fn open(height: f64, label: &str) -> String {
+fn open(width: f64, height: f64, label: &str) -> String {
     let label = escape::page(label);
     format!(
-        r#"<svg class="plot" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg">"#
+        r#"<svg class="plot" viewBox="0 0 {width} {height}" role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg">"#
     )
 }
 
@@ -290,7 +307,7 @@ fn put(svg: &mut String, arguments: std::fmt::Arguments<'_>) {
 /// Horizontal lines with their values.
 fn grid(svg: &mut String, frame: &Frame, ticks: &[f64]) {
     for tick in ticks {
-        let (y, right) = (frame.y(*tick), WIDTH - RIGHT);
+        let (y, right) = (frame.y(*tick), frame.width - RIGHT);
         let (text_x, text_y, value) = (LEFT - 8.0, y + 4.0, Number(*tick));
         put(
             svg,
@@ -312,14 +329,25 @@ fn by_step(points: &[Point]) -> Vec<Point> {
         .collect()
 }
 
+/// Beyond this an axis ends; what lies farther out is drawn at its end. Differences of values within
+/// it are finite.
+const FARTHEST: f64 = 1e300;
+
+/// More than ever come out: a bound on the loop, not on the axis.
+const MAX_TICKS: usize = 32;
+
 /// Round values that enclose `low..high`, about `wanted` of them, and the ends of the axis.
 fn scale(low: f64, high: f64, wanted: usize) -> (Vec<f64>, (f64, f64)) {
-    let (low, high) = if high > low {
+    let low = low.clamp(-FARTHEST, FARTHEST);
+    let high = high.clamp(-FARTHEST, FARTHEST);
+    let size = low.abs().max(high.abs());
+    // Below this difference neighbouring ticks would be the same double, or have no exponent.
+    let (low, high) = if high - low > (size * 1e-9).max(1e-290) {
         (low, high)
     } else {
         // A constant lies in the middle.
-        let around = if low == 0.0 { 1.0 } else { low.abs() * 0.1 };
-        (low - around, low + around)
+        let around = if size < 1e-280 { 1.0 } else { size * 0.1 };
+        (low - around, high + around)
     };
     let raw = (high - low) / wanted as f64;
     let power = 10_f64.powf(raw.log10().floor());
@@ -330,15 +358,18 @@ fn scale(low: f64, high: f64, wanted: usize) -> (Vec<f64>, (f64, f64)) {
         .unwrap_or(raw);
     let (first, last) = ((low / step).floor(), (high / step).ceil());
     // As multiples of the step, so that no sum of rounding errors is shown.
-    let ticks = (0..=(last - first) as usize)
-        .map(|i| (first + i as f64) * step)
-        .collect();
+    let mut ticks = Vec::new();
+    let mut times = first;
+    while times <= last && ticks.len() < MAX_TICKS {
+        ticks.push(times * step);
+        times += 1.0;
+    }
     (ticks, (first * step, last * step))
 }
 
-/// Which bars are labelled: about five, evenly.
+/// Which bars are labelled: about eight, evenly.
 fn labelled(count: usize) -> Vec<usize> {
-    let every = count.div_ceil(5).max(1);
+    let every = count.div_ceil(8).max(1);
     (0..count).step_by(every).collect()
 }
 
@@ -376,6 +407,32 @@ mod tests {
     }
 
     #[test]
+    fn extreme_values_are_drawn_within_the_frame() {
+        for values in [
+            [f64::MIN, f64::MAX],
+            [f64::MAX, f64::MAX],
+            [1e16, 1e16 + 2.0],
+            [0.0, f64::MIN_POSITIVE],
+            [-5e-324, 5e-324],
+        ] {
+            let mut series = Series::default();
+            for (step, value) in [(0, values[0]), (u64::MAX / 4096, values[1])] {
+                series.add(step, value, LeafIndex(step));
+            }
+            series.finish();
+            let svg = line(&series, "x", "y", false);
+            assert!(
+                !svg.contains("NaN") && !svg.contains("inf"),
+                "{values:?}: {svg}"
+            );
+            assert!(
+                (3..=8).contains(&svg.matches("tick end").count()),
+                "{values:?}"
+            );
+        }
+    }
+
+    #[test]
     fn ranks_of_one_step_are_one_point() {
         let mut series = Series::default();
         for (step, value, index) in [(2, 1.0, 7), (1, 0.5, 6), (2, 3.0, 8)] {
@@ -391,7 +448,7 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_from_nothing() {
-        assert_eq!(line(&Series::default(), "x", "y"), "");
+        assert_eq!(line(&Series::default(), "x", "y", true), "");
         assert_eq!(bars(&Histogram::default(), "x"), "");
     }
 }

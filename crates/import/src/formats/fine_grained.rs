@@ -43,8 +43,8 @@ pub(super) fn drafts(row: &Value, place: &Place<'_>) -> Result<Vec<Draft>, Misfi
     }
     let corrected = feedback.text("corrected-prediction")?;
     let mut body = AnnotationCorrection::new();
-    body.item = place.item("/p1");
-    body.source = place.source(Some(drafts.len()));
+    body.item = Some(place.item("/p1"));
+    body.source = Some(place.source(Some(drafts.len())));
     let values = [
         ("corrected", corrected.into()),
         ("original", answers[0].into()),
@@ -83,8 +83,8 @@ fn preferences(
             }
         };
         let mut body = AnnotationPreference::new(choice);
-        body.item = place.item(&format!("/p{a}-p{b}"));
-        body.source = place.source(Some(i));
+        body.item = Some(place.item(&format!("/p{a}-p{b}")));
+        body.source = Some(place.source(Some(i)));
         let values = [
             ("prompt", question.into()),
             ("response_a", answers[a - 1].into()),
@@ -111,8 +111,8 @@ impl Critique {
         place: &Place<'_>,
     ) -> Result<Draft, Misfit> {
         let mut body = AnnotationCritique::new(self.category);
-        body.item = place.item("/p1");
-        body.source = place.source(Some(part));
+        body.item = Some(place.item("/p1"));
+        body.source = Some(place.source(Some(part)));
         let values = [
             ("critique", self.says),
             ("prompt", question.into()),

@@ -29,8 +29,8 @@ pub(super) fn drafts(row: &Value, place: &Place<'_>) -> Result<Vec<Draft>, Misfi
         values.push(("prompt", Value::Array(chosen[..shared].to_vec())));
     }
     let mut body = AnnotationPreference::new(Choice::A);
-    body.item = place.item("");
-    body.source = place.source(None);
+    body.item = Some(place.item(""));
+    body.source = Some(place.source(None));
     Ok(vec![sealed(body, &values)?])
 }
 

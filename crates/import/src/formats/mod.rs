@@ -86,15 +86,15 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     /// The opaque name of what was judged: `/p1-p3` of row 12 is `r12/p1-p3`.
-    pub(crate) fn item(&self, within: &str) -> Option<String> {
-        Some(format!("r{}{within}", self.row))
+    pub(crate) fn item(&self, within: &str) -> String {
+        format!("r{}{within}", self.row)
     }
 
     /// Where a record is from; `part` counts the drafts of a row that has several.
-    pub(crate) fn source(&self, part: Option<usize>) -> Option<Source> {
+    pub(crate) fn source(&self, part: Option<usize>) -> Source {
         let mut source = Source::new(self.dataset.to_owned(), self.row);
         source.part = part.map(|part| part as u64);
-        Some(source)
+        source
     }
 }
 

@@ -79,8 +79,8 @@ fn pair(row: &Fields<'_>, place: &Place<'_>) -> Result<Draft, Misfit> {
     let mut values = vec![("response_a", a), ("response_b", b)];
     values.extend(prompt.map(|prompt| ("prompt", prompt)));
     let mut body = AnnotationPreference::new(Choice::A);
-    body.item = place.item("");
-    body.source = place.source(None);
+    body.item = Some(place.item(""));
+    body.source = Some(place.source(None));
     sealed(body, &values)
 }
 
@@ -103,8 +103,8 @@ fn single(row: &Fields<'_>, place: &Place<'_>) -> Result<Draft, Misfit> {
     };
     let mut body = AnnotationRating::new(Scale::new(0.0, 1.0), value);
     body.criterion = Some("label".to_owned());
-    body.item = place.item("");
-    body.source = place.source(None);
+    body.item = Some(place.item(""));
+    body.source = Some(place.source(None));
     sealed(
         body,
         &[("prompt", prompt.into()), ("response", completion.into())],

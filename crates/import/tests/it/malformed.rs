@@ -166,13 +166,7 @@ fn a_value_too_large_to_be_sealed_is_an_error_of_its_field() {
 fn gzip_is_seen_by_its_bytes_and_its_end_is_checked() {
     let text = format!("{GOOD}\n").repeat(2_000);
     let packed = gzip(text.as_bytes());
-    assert_eq!(
-        read(&packed[..], Format::Trl)
-            .into_iter()
-            .filter(Result::is_ok)
-            .count(),
-        2_000
-    );
+    assert_eq!(drafts(read(&packed[..], Format::Trl)).len(), 2_000);
 
     for (keep, expected) in [
         (packed.len() - 30, "a gzip file that was cut off"),
@@ -315,8 +309,12 @@ fn an_inspection_says_all_that_is_wrong_and_what_the_file_is() {
     assert_eq!(seen.file.bytes, packed.len() as u64);
 
     let mut again = rows(&packed[..], source(Format::Trl)).unwrap();
-    let good: Vec<_> = again.by_ref().filter(Result::is_ok).collect();
-    assert_eq!(written(drafts(good)).len(), 2);
+    let good: Vec<_> = again
+        .by_ref()
+        .flatten()
+        .flat_map(|row| row.drafts)
+        .collect();
+    assert_eq!(written(good).len(), 2);
     assert_eq!(again.finish().unwrap(), seen.file);
     assert_eq!(seen.file.sha256_hex().len(), 64);
 }

@@ -81,7 +81,7 @@ fn texts_are_split_between_characters_and_may_have_nothing_in_common() {
         json!({ "chosen": "yes", "rejected": "no" }),
         json!({ "chosen": "the same", "rejected": "the same and more" }),
     ];
-    let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let text = rows.map(|row| row.to_string()).join("\n");
     let seen = written(drafts(read_text(&text, Format::Trl)));
     // The space before what differs belongs to the responses.
     assert_eq!(seen[0].sealed["prompt"], "naïve");

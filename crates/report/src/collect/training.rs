@@ -103,7 +103,10 @@ impl TrainingTally {
             series.finish();
         }
         let scored = self.card.scored.value;
-        self.card.mean_score = (scored > 0).then(|| self.scores / scored as f64);
+        self.card.mean_score = (scored > 0)
+            .then(|| self.scores / scored as f64)
+            // The greatest doubles have no sum.
+            .filter(|mean| mean.is_finite());
         self.card
     }
 }
