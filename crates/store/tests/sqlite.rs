@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use store::{
@@ -100,6 +101,10 @@ fn a_destroyed_key_is_in_no_file() {
     let dir = tempdir().unwrap();
     let meta = SqliteMeta::open(&dir.path().join("ledger.sqlite")).unwrap();
     let secret = |number: u8| [b"wrapped-key-", &[number; 48][..]].concat();
+    for entry in dir.path().read_dir().unwrap() {
+        let mode = entry.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "others may read the keys");
+    }
     let rows: Vec<_> = (0..100_u8)
         .map(|number| SubjectKeyRow {
             scope: "ledger".to_owned(),

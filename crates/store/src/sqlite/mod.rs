@@ -11,6 +11,8 @@ mod spans;
 mod tokens;
 mod update;
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -40,6 +42,13 @@ impl SqliteMeta {
     /// database fails.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |error| sort(path, "open the database", error);
+        // SQLite would make it readable for everybody; its log and shared memory take the same mode.
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|source| StoreError::io("create", path, source))?;
         let mut writer = Connection::open(path).map_err(failed)?;
         configure(&writer).map_err(failed)?;
         // secure_delete overwrites what is deleted: an erased key must not linger in a free page.
