@@ -83,6 +83,9 @@ pub struct RunSummary {
     /// The experiment it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub experiment: Option<String>,
+    /// The model that is trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
     /// `open`, or how it was sealed: `completed`, `failed`, `aborted`.
     pub status: String,
     /// When it started, by its producer's clock.
@@ -112,8 +115,7 @@ pub struct StreamSummary {
     /// The leaf hash of its last record: `prev` of the next.
     pub head: RecordHash,
     /// Who opened it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub producer: Option<ProducerName>,
+    pub producer: ProducerName,
     /// The key that signs it.
     pub key: PublicKey,
 }

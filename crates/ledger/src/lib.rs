@@ -32,6 +32,7 @@ mod recover;
 mod runs;
 mod sealing;
 mod sequencer;
+mod serving;
 mod shared;
 mod state;
 mod ticket;

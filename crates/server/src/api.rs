@@ -137,6 +137,9 @@ pub(crate) struct RunSummary {
     /// The experiment it belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) experiment: Option<String>,
+    /// The model that is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<String>,
     /// `open`, or how it was sealed: `completed`, `failed`, `aborted`.
     pub(crate) status: String,
     /// When it started, by its producer's clock.
@@ -173,6 +176,8 @@ pub(crate) struct RunParams {
 pub(crate) struct StreamHead {
     /// Its name.
     pub(crate) stream: String,
+    /// Who builds it.
+    pub(crate) producer: String,
     /// The `seq` its next record has.
     pub(crate) next_seq: u64,
     /// The leaf hash of its last record, in base64: `prev` of the next.
@@ -318,7 +323,7 @@ pub(crate) struct Health {
     pub(crate) log_size: u64,
     /// Records the latest checkpoint covers.
     pub(crate) published_size: u64,
-    /// Seconds since that checkpoint was made; null before the first.
+    /// Seconds since a checkpoint was last published; null where none was since the start.
     pub(crate) checkpoint_age_seconds: Option<f64>,
     /// Seconds since the server started.
     pub(crate) uptime_seconds: u64,

@@ -83,7 +83,14 @@ pub fn issue(ledger: &Ledger, run: RunId) -> Result<Issued, CardError> {
         )
     });
     let issued = DocumentIssued::new("model-card".to_owned(), named.collect(), size, root, run);
-    let receipt = ledger.record_own(Draft::new(issued))?;
+    let ticket = ledger
+        .record_own(Draft::new(issued))
+        .map_err(LedgerError::from)?;
+    let receipts = ticket.wait().map_err(LedgerError::from)?;
+    let receipt = receipts.first().copied().ok_or(LedgerError::Corrupt {
+        what: "the ledger's own stream".to_owned(),
+        reason: "a record of it got no receipt".to_owned(),
+    })?;
     Ok(Issued { receipt, files })
 }
 
@@ -115,7 +122,7 @@ fn view(ledger: &Ledger, run: RunId) -> Result<(ModelCard, u64, RecordHash), Car
         origin: ledger.origin().to_owned(),
         size,
         root: root.to_string(),
-        keys: ledger.vkeys(),
+        keys: verifier_keys(ledger.policy()),
     };
     match collector.finish(log) {
         // A run that exists and has no published record yet.
@@ -167,4 +174,12 @@ impl<'a> Records<'a> {
             .map(|(index, _)| *index)
             .filter(|index| *index < self.end))
     }
+}
+
+/// The log's keys in a policy file (C2SP tlog-policy): the lines `log <vkey> …`.
+fn verifier_keys(policy: &str) -> Vec<String> {
+    let logs = policy.lines().filter_map(|line| line.strip_prefix("log "));
+    logs.filter_map(|line| line.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
 }

@@ -12,7 +12,7 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "A field is missing, unknown or out of range. The detail names it.",
     ),
     (
-        "bad-opening",
+        "opening-mismatch",
         "A sealed value's opening is missing, too many, or does not open its commitment.",
     ),
     (
@@ -71,8 +71,8 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "The token is unknown or revoked. Ask an admin for a new one.",
     ),
     (
-        "malformed-record",
-        "A line is no record: not canonical JSON (RFC 8785), or a member is missing, unknown or out of range. Nothing of the request was recorded.",
+        "invalid-record",
+        "A line is no record: not JSON, or a member is missing, unknown or out of range. Nothing of the request was recorded.",
     ),
     (
         "method-not-allowed",
@@ -93,6 +93,10 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "Too much is waiting. Come again after `Retry-After`.",
     ),
     (
+        "request-too-large",
+        "The records and sealed values of the request are over 8 MiB together. Send them in several requests.",
+    ),
+    (
         "run-sealed",
         "The run is sealed and takes no more records. What comes late goes to the scope `ledger`, naming the run.",
     ),
@@ -105,7 +109,7 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "`application/json` is one record on one line; several are `application/x-ndjson`.",
     ),
     (
-        "too-large",
+        "record-too-large",
         "A record is over 65,535 bytes, or a sealed value over 1 MiB. Put what is large into an attachment.",
     ),
     (

@@ -16,6 +16,7 @@ mod metrics;
 mod observe;
 mod openapi;
 mod options;
+mod owned;
 mod problem;
 mod refusals;
 mod router;
@@ -23,6 +24,7 @@ mod routes;
 mod serve;
 mod state;
 mod stream;
+mod tokens;
 
 pub use auth::Access;
 pub use body::MAX_BODY_BYTES;

@@ -68,7 +68,7 @@ fn submission(line: &[u8], number: usize) -> Result<Submission, Problem> {
     Submission::parse_line(line).map_err(|error| {
         // Only the openings around a record are read here.
         Problem::unprocessable(
-            "bad-opening",
+            error.code(),
             format!("line {number}: {error}; nothing was recorded"),
         )
         .at_line(Some(number))

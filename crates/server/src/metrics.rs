@@ -37,7 +37,7 @@ pub(crate) struct LedgerNumbers {
     pub(crate) log_size: u64,
     /// Records the latest checkpoint covers.
     pub(crate) published_size: u64,
-    /// Since the latest checkpoint was made; `None` before the first.
+    /// Since a checkpoint was last published; `None` where none was since the start.
     pub(crate) checkpoint_age: Option<Duration>,
     /// Groups written to the journal since the start.
     pub(crate) groups: u64,

@@ -13,7 +13,11 @@ const RESTART_SECONDS: u32 = 5;
 
 impl From<AppendError> for Problem {
     fn from(error: AppendError) -> Self {
-        let code = error.code.as_str();
+        let code = match (error.code, error.line) {
+            // A group is written as one, which bounds a request below what its body may have.
+            (AppendCode::TooLarge, None) => "request-too-large",
+            (code, _) => code.as_str(),
+        };
         let status = match error.code {
             AppendCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             AppendCode::SeqGap
@@ -22,7 +26,7 @@ impl From<AppendError> for Problem {
             | AppendCode::BadStream
             | AppendCode::BadRun
             | AppendCode::RunSealed => StatusCode::CONFLICT,
-            AppendCode::Malformed => StatusCode::BAD_REQUEST,
+            AppendCode::NotCanonical | AppendCode::Malformed => StatusCode::BAD_REQUEST,
             AppendCode::Forbidden => StatusCode::FORBIDDEN,
             AppendCode::Unavailable => {
                 return Self::unavailable(code, error.reason, RESTART_SECONDS);

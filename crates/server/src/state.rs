@@ -1,10 +1,10 @@
 //! What every handler shares.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use ledger::{Ledger, Principal};
+use ledger::{Ledger, Principal, Status};
 
 use crate::catalogue::PROBLEMS;
 use crate::docs;
@@ -13,6 +13,7 @@ use crate::observe::RequestIds;
 use crate::openapi::openapi_json;
 use crate::options::Options;
 use crate::problem::Problem;
+use crate::tokens::TokenCache;
 
 /// A ledger, and what the server adds to it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,7 +25,11 @@ struct Inner {
     options: Options,
     metrics: Metrics,
     request_ids: RequestIds,
+    tokens: TokenCache,
     pages: Pages,
+    sealing: Mutex<()>,
+    /// Groups and records of the ledger when the server started.
+    before: (u64, u64),
     began: Instant,
 }
 
@@ -46,12 +51,16 @@ impl State {
             index: docs::index(ledger.origin()).into(),
             openapi: openapi.into(),
         };
+        let status = ledger.status();
         Self(Arc::new(Inner {
             ledger,
             options,
             metrics: Metrics::new(),
             request_ids: RequestIds::new(),
+            tokens: TokenCache::default(),
             pages,
+            sealing: Mutex::default(),
+            before: (status.groups, status.sequenced),
             began: Instant::now(),
         }))
     }
@@ -84,14 +93,70 @@ impl State {
         self.0.began.elapsed()
     }
 
+    /// Held while a run is sealed: two seals at once would be one and a conflict.
+    pub(crate) fn sealing(&self) -> MutexGuard<'_, ()> {
+        self.0
+            .sealing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long ago a checkpoint was last published.
+    pub(crate) fn checkpoint_age(&self, status: &Status) -> Option<Duration> {
+        let micros = self.ledger().clock().now().0 - status.last_published?.0;
+        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+    }
+
+    /// Groups written since the server started, and the records in them.
+    pub(crate) fn groups(&self, status: &Status) -> (u64, u64) {
+        let (groups, records) = self.0.before;
+        (
+            status.groups.saturating_sub(groups),
+            status.sequenced.saturating_sub(records),
+        )
+    }
+
     /// Whose token this is; `None`: nobody's.
     pub(crate) async fn principal(&self, token: &str) -> Result<Option<Principal>, Problem> {
-        Ok(self.ledger().authenticate(token)?)
+        let lookup = match self.0.tokens.holder(token) {
+            Ok(principal) => return Ok(Some(principal)),
+            Err(lookup) => lookup,
+        };
+        let token = token.to_owned();
+        let found = self
+            .blocking(move |ledger| ledger.authenticate(&token))
+            .await?;
+        if let Some(principal) = &found {
+            self.0.tokens.remember(&lookup, principal);
+        }
+        Ok(found)
+    }
+
+    /// A token was revoked.
+    pub(crate) fn forget_tokens(&self) {
+        self.0.tokens.forget();
     }
 
     /// The latest published checkpoint, as it is signed.
     pub(crate) fn checkpoint_note(&self) -> Option<Vec<u8>> {
-        self.ledger().checkpoint().map(|published| published.note.to_vec())
+        self.ledger()
+            .checkpoint()
+            .map(|published| published.note.to_vec())
+    }
+
+    /// Waits until what is durable now is published, for as long as that may take: whoever has
+    /// appended and asks for a document wants it in there.
+    pub(crate) async fn published_so_far(&self) {
+        let size = self.ledger().status().sequenced;
+        self.published(size).await;
+    }
+
+    /// Waits until the log is published up to `size`; `false`: it took too long.
+    pub(crate) async fn published(&self, size: u64) -> bool {
+        let published = self.ledger().published(size);
+        tokio::time::timeout(self.0.options.published_wait, published)
+            .await
+            .unwrap_or(false)
     }
 
     /// Asks the ledger something that reads a disk, on a thread that may wait for it.

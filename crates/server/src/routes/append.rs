@@ -22,6 +22,10 @@ const MAX_PROOFS: usize = 1_000;
 /// about a microsecond a record); handing a single record over would cost more than reading it.
 const INLINE_BYTES: usize = 256 << 10;
 
+/// How a line with sealed values begins. Those too are left to a thread that may wait: a subject
+/// seen for the first time gets a key, which has to be in the database first.
+const SEALED: &[u8] = b"{\"openings\":";
+
 /// Append records
 ///
 /// All of the request's records are recorded, or none. The answer comes when they are on disk.
@@ -37,7 +41,7 @@ const INLINE_BYTES: usize = 256 << 10;
     tag = "Records",
     params(AppendParams),
     request_body(
-        description = "One record as `application/json`, or fewer than 10,000 as NDJSON; 64 MiB at most",
+        description = "One record as `application/json`, or fewer than 10,000 as NDJSON; 8 MiB of records and sealed values at most",
         content(
             (Object = "application/json"),
             (String = "application/x-ndjson"),
@@ -46,12 +50,12 @@ const INLINE_BYTES: usize = 256 << 10;
     responses(
         (status = 201, description = "Recorded and durable", body = Appended),
         (status = 200, description = "All of them were recorded before", body = Appended),
-        (status = 400, description = "`malformed-record`, `empty-line`, `no-records`, `several-lines`", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid-record`, `empty-line`, `no-records`, `several-lines`", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`forbidden`: another producer started this run", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`seq-gap`, `wrong-prev`, `conflict` (other bytes have this place), `run-sealed`, `bad-stream`, `bad-run`", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "`body-too-large`, `too-many-records`, `too-large` (one record)", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "`body-too-large`, `too-many-records`, `request-too-large`, `record-too-large` (one record)", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported-media-type`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`unknown-kind`, `unknown-version`, `bad-opening`, `bad-signature`, `bad-seal`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`unknown-kind`, `unknown-version`, `opening-mismatch`, `bad-signature`, `bad-seal`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `unavailable`: come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = ["producer", "admin"]))
@@ -67,7 +71,8 @@ pub(crate) async fn append(
     let bytes = body::read(body, body::MAX_BODY_BYTES, state.options().body_stall).await?;
     let published = params.wait == Some(Wait::Published);
 
-    let ticket = if bytes.len() <= INLINE_BYTES {
+    let light = bytes.len() <= INLINE_BYTES && memchr::memmem::find(&bytes, SEALED).is_none();
+    let ticket = if light {
         submit(&state, form, &bytes, principal, published)?
     } else {
         let state = state.clone();
@@ -136,7 +141,7 @@ fn submit(
             ),
         ));
     }
-    Ok(state.ledger().submit(submissions, principal)?)
+    Ok(state.ledger().submit(submissions, &principal)?)
 }
 
 /// Waits until a checkpoint covers the receipts, and adds their proofs. `false`: it took too long.
@@ -148,23 +153,18 @@ async fn prove(
     let Some(last) = receipts.iter().map(|receipt| receipt.index).max() else {
         return Ok(true);
     };
-    let wait = state.options().published_wait;
+    if !state.published(last + 1).await {
+        return Ok(false);
+    }
     let indices: Vec<u64> = receipts.iter().map(|receipt| receipt.index).collect();
-    let proofs = state
+    let proofs: Vec<String> = state
         .blocking(move |ledger| {
-            if !ledger.wait_published(last + 1, wait)? {
-                return Ok(None);
-            }
             indices
                 .into_iter()
                 .map(|index| ledger.proof(index))
-                .collect::<Result<Vec<_>, _>>()
-                .map(Some)
+                .collect::<Result<_, _>>()
         })
         .await?;
-    let Some(proofs) = proofs else {
-        return Ok(false);
-    };
     for (answer, proof) in answers.iter_mut().zip(proofs) {
         answer.proof = Some(proof);
     }

@@ -42,11 +42,20 @@ pub(crate) async fn bundle(
              it the bundle has everything else",
         ));
     }
-    let run = state.blocking(move |ledger| ledger.find_run(&run)).await?;
+    let run = state
+        .blocking(move |ledger| ledger.find_run(&run))
+        .await?
+        .id;
+    state.published_so_far().await;
     let name = format!("attachment; filename=\"{run}.bundle\"");
     let ledger = state.ledger_handle();
-    let body =
-        stream::body(move |out| ledger.bundle(&run, openings, out).map_err(Problem::from)).await?;
+    let body = stream::body(move |out| {
+        ledger
+            .bundle(run, openings, out)
+            .map(drop)
+            .map_err(Problem::from)
+    })
+    .await?;
     let headers = [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
         (CONTENT_DISPOSITION, name),

@@ -34,9 +34,10 @@ pub(crate) async fn show(
     Params(params): Params<CardParams>,
 ) -> Result<Response, Problem> {
     let format = params.format.unwrap_or_default();
+    state.published_so_far().await;
     let text = state
         .blocking(move |ledger| {
-            let run = ledger.find_run(&run)?;
+            let run = ledger.find_run(&run)?.id;
             let card = cards::model_card(ledger, run)?;
             let text = match format {
                 CardFormat::Markdown => card.markdown(),
@@ -74,9 +75,10 @@ pub(crate) async fn issue(
     Extracted(state): Extracted<State>,
     Named(run): Named<String>,
 ) -> Result<(StatusCode, Json<IssuedCard>), Problem> {
+    state.published_so_far().await;
     let issued = state
         .blocking(move |ledger| {
-            let run = ledger.find_run(&run)?;
+            let run = ledger.find_run(&run)?.id;
             cards::issue(ledger, run)
         })
         .await?;

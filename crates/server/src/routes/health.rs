@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State as Extracted;
 use axum::http::StatusCode;
+use ledger::Status;
 
 use crate::api::{Health, Part, Readiness};
 use crate::state::State;
@@ -28,9 +29,9 @@ pub(crate) async fn health(Extracted(state): Extracted<State>) -> (StatusCode, J
         status: word,
         version: env!("CARGO_PKG_VERSION"),
         origin: state.ledger().origin().to_owned(),
-        log_size: status.log_size,
-        published_size: status.published_size,
-        checkpoint_age_seconds: status.checkpoint_age.map(|age| age.as_secs_f64()),
+        log_size: status.sequenced,
+        published_size: status.published,
+        checkpoint_age_seconds: state.checkpoint_age(&status).map(|age| age.as_secs_f64()),
         uptime_seconds: state.uptime().as_secs(),
         parts,
     };
@@ -84,7 +85,30 @@ fn verdict(
     }
 }
 
-/// What the server needs: a journal that takes records, and a publisher that keeps up.
-fn parts(_status: &ledger::Status) -> BTreeMap<&'static str, Part> {
-    BTreeMap::new()
+/// What the server needs: a journal that takes records, and a publisher that gets on.
+fn parts(status: &Status) -> BTreeMap<&'static str, Part> {
+    let journal = match &status.failed {
+        Some(reason) => Part {
+            status: "failed",
+            detail: reason.clone(),
+        },
+        None => Part {
+            status: "ok",
+            detail: format!("{} requests wait", status.waiting),
+        },
+    };
+    let publisher = match &status.publish_error {
+        Some(reason) => Part {
+            status: "failed",
+            detail: reason.clone(),
+        },
+        None => Part {
+            status: "ok",
+            detail: format!(
+                "{} records behind",
+                status.sequenced.saturating_sub(status.published)
+            ),
+        },
+    };
+    [("journal", journal), ("publisher", publisher)].into()
 }

@@ -3,6 +3,7 @@
 use axum::extract::State as Extracted;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use tlog::TileId;
 
 use crate::extract::Named;
 use crate::problem::Problem;
@@ -91,8 +92,14 @@ async fn file(state: &State, path: String, caching: &'static str) -> Result<Resp
         "not-found",
         format!("no /log/{path} in this log; its size is in /log/checkpoint"),
     );
-    let found = state.blocking(move |ledger| ledger.log_file(&path)).await?;
-    let bytes = found.ok_or(missing)?;
+    // Only what is a tile's name reaches the store.
+    let Ok(id) = TileId::parse_path(&path) else {
+        return Err(missing);
+    };
+    let bytes = state
+        .blocking(move |ledger| ledger.tile(id))
+        .await?
+        .ok_or(missing)?;
     let headers = [
         (CONTENT_TYPE, "application/octet-stream"),
         (CACHE_CONTROL, caching),

@@ -20,12 +20,13 @@ pub(crate) async fn metrics(
     Extracted(state): Extracted<State>,
 ) -> Result<impl IntoResponse, Problem> {
     let status = state.ledger().status();
+    let (groups, group_records) = state.groups(&status);
     let numbers = LedgerNumbers {
-        log_size: status.log_size,
-        published_size: status.published_size,
-        checkpoint_age: status.checkpoint_age,
-        groups: status.groups,
-        group_records: status.group_records,
+        log_size: status.sequenced,
+        published_size: status.published,
+        checkpoint_age: state.checkpoint_age(&status),
+        groups,
+        group_records,
     };
     let text = state
         .metrics()

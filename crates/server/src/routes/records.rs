@@ -14,7 +14,7 @@ use crate::state::State;
 
 /// List records
 ///
-/// By index, a page at a time; a record can be listed as soon as it is durable.
+/// By index, a page at a time; what is published, a fraction of a second after it was recorded.
 #[utoipa::path(
     get,
     path = "/v1/records",
@@ -58,7 +58,7 @@ pub(crate) async fn list(
     params(("index" = u64, Path, description = "The record's index in the log, from 0")),
     responses(
         (status = 200, description = "The record", body = LoggedRecord),
-        (status = 404, description = "`not-found`: the log is not that long", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "`not-found`: the log is not that long; `not-published`: come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = ["reader", "admin"]))
 )]
@@ -66,6 +66,7 @@ pub(crate) async fn one(
     Extracted(state): Extracted<State>,
     Named(index): Named<u64>,
 ) -> Result<Json<LoggedRecord>, Problem> {
+    in_log(&state, index)?;
     let bytes = state.blocking(move |ledger| ledger.read(index)).await?;
     Ok(Json(logged(index, bytes)?))
 }
@@ -90,8 +91,21 @@ pub(crate) async fn proof(
     Extracted(state): Extracted<State>,
     Named(index): Named<u64>,
 ) -> Result<impl IntoResponse, Problem> {
+    in_log(&state, index)?;
     let proof = state.blocking(move |ledger| ledger.proof(index)).await?;
     Ok(([(CONTENT_TYPE, "text/plain; charset=utf-8")], proof))
+}
+
+/// Tells what will never be from what is not published yet.
+fn in_log(state: &State, index: u64) -> Result<(), Problem> {
+    let size = state.ledger().status().sequenced;
+    if index < size {
+        return Ok(());
+    }
+    Err(Problem::not_found(
+        "not-found",
+        format!("the log has no record {index}; it holds {size}, the first of which is 0"),
+    ))
 }
 
 /// Checks a page's size.

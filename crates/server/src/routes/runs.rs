@@ -3,10 +3,17 @@
 use axum::Json;
 use axum::extract::State as Extracted;
 use axum::http::StatusCode;
+use ledger::RunInfo;
+use record::kinds::RunStatus;
+use record::{RecordHash, RunId};
 
-use crate::api::{NewRun, Receipt, RunPage, RunParams, RunSummary, Seal, StreamHead, Streams};
+use super::records::page;
+use crate::api::{
+    NewRun, Receipt, RunPage, RunParams, RunSummary, Seal, SealStatus, StreamHead, Streams,
+};
 use crate::auth::Caller;
 use crate::extract::{Named, Object, Params};
+use crate::owned;
 use crate::problem::Problem;
 use crate::state::State;
 
@@ -27,11 +34,15 @@ use crate::state::State;
     security(("token" = ["producer", "admin"]))
 )]
 pub(crate) async fn create(
-    Extracted(_state): Extracted<State>,
-    Caller(_principal): Caller,
-    Object(_wanted): Object<NewRun>,
+    Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
+    Object(wanted): Object<NewRun>,
 ) -> Result<(StatusCode, Json<RunSummary>), Problem> {
-    Err(Problem::not_found("later", "later"))
+    let started = owned::started(wanted, &state)?;
+    let run = state
+        .blocking(move |ledger| owned::start(ledger, started, &principal))
+        .await?;
+    Ok((StatusCode::CREATED, Json(summary(run))))
 }
 
 /// List runs
@@ -45,10 +56,21 @@ pub(crate) async fn create(
     security(("token" = ["reader", "producer", "admin"]))
 )]
 pub(crate) async fn list(
-    Extracted(_state): Extracted<State>,
-    Params(_params): Params<RunParams>,
+    Extracted(state): Extracted<State>,
+    Params(params): Params<RunParams>,
 ) -> Result<Json<RunPage>, Problem> {
-    Err(Problem::not_found("later", "later"))
+    let limit = page(params.limit)?;
+    let after = params.after.as_deref().map(id).transpose()?;
+    let runs = state
+        .blocking(move |ledger| ledger.runs(after, limit))
+        .await?;
+    // A full page may be the last; then the next one is empty.
+    let last = runs.last().filter(|_| runs.len() == limit);
+    let next = last.map(|run| run.id.to_string());
+    Ok(Json(RunPage {
+        runs: runs.into_iter().map(summary).collect(),
+        next,
+    }))
 }
 
 /// Read a run
@@ -66,10 +88,11 @@ pub(crate) async fn list(
     security(("token" = ["reader", "producer", "admin"]))
 )]
 pub(crate) async fn one(
-    Extracted(_state): Extracted<State>,
-    Named(_run): Named<String>,
+    Extracted(state): Extracted<State>,
+    Named(run): Named<String>,
 ) -> Result<Json<RunSummary>, Problem> {
-    Err(Problem::not_found("later", "later"))
+    let run = state.blocking(move |ledger| ledger.find_run(&run)).await?;
+    Ok(Json(summary(run)))
 }
 
 /// How far a run's streams are
@@ -88,16 +111,25 @@ pub(crate) async fn one(
     security(("token" = ["reader", "producer", "admin"]))
 )]
 pub(crate) async fn streams(
-    Extracted(_state): Extracted<State>,
-    Named(_run): Named<String>,
+    Extracted(state): Extracted<State>,
+    Named(run): Named<String>,
 ) -> Result<Json<Streams>, Problem> {
-    let _ = StreamHead {
-        stream: String::new(),
-        next_seq: 0,
-        head: String::new(),
-        key: String::new(),
-    };
-    Err(Problem::not_found("later", "later"))
+    let heads = state
+        .blocking(move |ledger| {
+            let run = ledger.find_run(&run)?;
+            ledger.streams(run.id)
+        })
+        .await?;
+    let streams = heads.into_iter().map(|head| StreamHead {
+        stream: head.stream.to_string(),
+        producer: head.producer.to_string(),
+        next_seq: head.next_seq,
+        head: RecordHash::from(head.head).to_string(),
+        key: head.key.to_string(),
+    });
+    Ok(Json(Streams {
+        streams: streams.collect(),
+    }))
 }
 
 /// Seal a run
@@ -119,10 +151,45 @@ pub(crate) async fn streams(
     security(("token" = ["producer", "admin"]))
 )]
 pub(crate) async fn seal(
-    Extracted(_state): Extracted<State>,
-    Caller(_principal): Caller,
-    Named(_run): Named<String>,
-    Object(_seal): Object<Seal>,
+    Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
+    Named(run): Named<String>,
+    Object(seal): Object<Seal>,
 ) -> Result<(StatusCode, Json<Receipt>), Problem> {
-    Err(Problem::not_found("later", "later"))
+    let status = match seal.status {
+        SealStatus::Completed => RunStatus::Completed,
+        SealStatus::Failed => RunStatus::Failed,
+        SealStatus::Aborted => RunStatus::Aborted,
+    };
+    let sealing = state.clone();
+    let receipt = state
+        .blocking(move |ledger| {
+            let _one = sealing.sealing();
+            let run = ledger.find_run(&run)?;
+            owned::seal(ledger, &run, status, &principal)
+        })
+        .await?;
+    Ok((StatusCode::CREATED, Json(Receipt::new(&receipt))))
+}
+
+fn id(text: &str) -> Result<RunId, Problem> {
+    RunId::parse(text).ok_or_else(|| {
+        Problem::bad_request(
+            "bad-parameter",
+            format!("after is `{text}`; expected the `next` of the page before, a run's id"),
+        )
+    })
+}
+
+fn summary(run: RunInfo) -> RunSummary {
+    RunSummary {
+        run: run.id.to_string(),
+        name: run.name,
+        experiment: run.experiment,
+        model: run.model,
+        status: run.status.unwrap_or_else(|| "open".to_owned()),
+        started: run.started.to_string(),
+        records: run.records,
+        owner: run.owner.to_string(),
+    }
 }

@@ -44,14 +44,14 @@ pub(crate) async fn create(
             ),
         ));
     }
-    let made = state
-        .blocking(move |ledger| ledger.create_token(&wanted.name, role))
+    let (secret, token) = state
+        .blocking(move |ledger| ledger.create_token(&wanted.name, role, None))
         .await?;
     Ok((
         StatusCode::CREATED,
         Json(FreshToken {
-            id: made.id,
-            token: made.secret,
+            id: token.id,
+            token: secret,
         }),
     ))
 }
@@ -99,8 +99,14 @@ pub(crate) async fn revoke(
     Extracted(state): Extracted<State>,
     Named(id): Named<String>,
 ) -> Result<StatusCode, Problem> {
-    state
+    let missing = Problem::not_found("not-found", format!("no token has the id `{id}`"));
+    let found = state
         .blocking(move |ledger| ledger.revoke_token(&id))
         .await?;
-    Ok(StatusCode::NO_CONTENT)
+    state.forget_tokens();
+    if found {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(missing)
+    }
 }

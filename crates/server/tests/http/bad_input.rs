@@ -93,16 +93,12 @@ fn records_that_are_none_are_refused_by_line() {
     case.refuse(
         "broken JSON in the middle",
         &join(&lines),
-        (400, "malformed-record", Some(2)),
+        (400, "invalid-record", Some(2)),
     );
 
     let mut lines = case.stream.three();
     lines[1] = b"\xff\xfe".to_vec();
-    case.refuse(
-        "not UTF-8",
-        &join(&lines),
-        (400, "malformed-record", Some(2)),
-    );
+    case.refuse("not UTF-8", &join(&lines), (400, "invalid-record", Some(2)));
 
     let mut lines = case.stream.three();
     lines[1].clear();
@@ -111,7 +107,7 @@ fn records_that_are_none_are_refused_by_line() {
     let mut lines = case.stream.three();
     let text = String::from_utf8(lines[1].clone()).unwrap();
     lines[1] = text.replacen("\":", "\": ", 1).into_bytes();
-    case.refuse("a space", &join(&lines), (400, "malformed-record", Some(2)));
+    case.refuse("a space", &join(&lines), (400, "not-canonical", Some(2)));
 
     let mut lines = case.stream.three();
     let text = String::from_utf8(lines[2].clone()).unwrap();
@@ -120,14 +116,14 @@ fn records_that_are_none_are_refused_by_line() {
     case.refuse(
         "a number in another form",
         &join(&lines),
-        (400, "malformed-record", Some(3)),
+        (400, "invalid-record", Some(3)),
     );
 
     let lines = case.changed(|record| record["extra"] = json!(1));
     case.refuse(
         "an unknown member",
         &lines,
-        (400, "malformed-record", Some(2)),
+        (400, "invalid-record", Some(2)),
     );
 
     let lines = case.changed(|record| {
@@ -139,7 +135,7 @@ fn records_that_are_none_are_refused_by_line() {
     case.refuse(
         "a body off its schema",
         &lines,
-        (400, "malformed-record", Some(2)),
+        (400, "invalid-record", Some(2)),
     );
 
     let lines = case.changed(|record| {
@@ -147,7 +143,11 @@ fn records_that_are_none_are_refused_by_line() {
             (0..1_500).map(|n| (format!("{n:064}"), json!(n))).collect();
         record["body"]["metrics"] = Value::Object(metrics);
     });
-    case.refuse("a record too large", &lines, (413, "too-large", Some(2)));
+    case.refuse(
+        "a record too large",
+        &lines,
+        (413, "record-too-large", Some(2)),
+    );
 
     let lines = case.changed(|record| record["kind"] = json!("metric.invented"));
     case.refuse("an unknown kind", &lines, (422, "unknown-kind", Some(2)));
@@ -248,18 +248,18 @@ fn sealed_values_have_to_open() {
     case.refuse(
         "a value that does not open",
         &to_canonical(&bad),
-        (422, "bad-opening", Some(1)),
+        (422, "opening-mismatch", Some(1)),
     );
 
     let record = to_canonical(&line["record"]);
-    case.refuse("no opening", &record, (422, "bad-opening", Some(1)));
+    case.refuse("no opening", &record, (422, "opening-mismatch", Some(1)));
 
     let mut bad = line.clone();
     bad["openings"]["nobody"] = bad["openings"]["response"].clone();
     case.refuse(
         "one opening too many",
         &to_canonical(&bad),
-        (422, "bad-opening", Some(1)),
+        (422, "opening-mismatch", Some(1)),
     );
 
     let mut bad = line;
@@ -267,7 +267,7 @@ fn sealed_values_have_to_open() {
     case.refuse(
         "a key that is none",
         &to_canonical(&bad),
-        (422, "bad-opening", Some(1)),
+        (422, "opening-mismatch", Some(1)),
     );
 }
 

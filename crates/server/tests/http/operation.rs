@@ -14,7 +14,7 @@ fn health_and_metrics_follow_the_log() {
         stream.draft();
     }
     server.take(&mut stream);
-    let size = server.ledger.status().log_size;
+    let size = server.ledger.status().sequenced;
     let health = eventually(|| {
         let health = server.ask("get", "/health", None, None);
         assert_eq!(health.status, 200, "{}", health.text());

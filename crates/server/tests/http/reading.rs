@@ -64,7 +64,7 @@ fn pages_follow_each_other_without_gap_or_overlap() {
             );
             assert!(
                 kind.as_ref()
-                    .is_none_or(|kind| parsed.kind().name() == kind)
+                    .is_none_or(|kind| parsed.kind_name() == kind)
             );
         }
         let metrics = if run.is_some() { 25 } else { 50 };

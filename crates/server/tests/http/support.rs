@@ -70,7 +70,7 @@ impl Server {
         let mut settings = ledger::Options::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
         settings.publish_interval = Duration::from_millis(20);
         let ledger = Arc::new(Ledger::create(dir.path(), settings).unwrap());
-        let token = |name: &str, role| ledger.create_token(name, role).unwrap().secret;
+        let token = |name: &str, role| ledger.create_token(name, role, None).unwrap().0;
         let (admin, producer, reader) = (
             token("admin", Role::Admin),
             token("producer", Role::Producer),
@@ -253,8 +253,8 @@ impl Server {
 
     /// Waits until all that has an index is published, and says how much that is.
     pub(crate) fn published(&self) -> u64 {
-        let size = self.ledger.status().log_size;
-        eventually(|| (self.ledger.status().published_size >= size).then_some(size))
+        let size = self.ledger.status().sequenced;
+        eventually(|| (self.ledger.status().published >= size).then_some(size))
     }
 
     /// How many records of the stream's run the log has.
