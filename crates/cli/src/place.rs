@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use base64::Engine as _;
-use client::{Client, ClientError};
+use client::{Client, ClientError, RetryPolicy};
 use ledger::{Ledger, LedgerError};
 use record::{Entropy, SigningKey};
 
 use crate::environment::{SystemClock, SystemEntropy};
 use crate::outcome::Failure;
+
+/// How long somebody at a terminal waits for a server that does not answer.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Where the ledger is.
 #[derive(Debug, Clone, clap::Args)]
@@ -62,7 +65,12 @@ impl PlaceArgs {
     pub(crate) fn open(&self) -> Result<Place, Failure> {
         match &self.server {
             Some(url) => {
-                let client = Client::new(url, self.token.as_deref()).map_err(client_failure)?;
+                let client = Client::new(url, self.token.as_deref())
+                    .map_err(client_failure)?
+                    .with_retry(RetryPolicy {
+                        total: PATIENCE,
+                        ..RetryPolicy::default()
+                    });
                 Ok(Place {
                     client,
                     embedded: None,

@@ -18,11 +18,13 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
             "--key",
             "producer.key",
         ];
-        let with = |args: &[&str]| [args, &remote[..]].concat();
+        fn with<'a>(args: &[&'a str], remote: &[&'a str]) -> Vec<&'a str> {
+            [args, remote].concat()
+        }
         let name = format!("round-{round}");
-        desk.ok(&with(&["run", "start", "--name", &name]));
+        desk.ok(&with(&["run", "start", "--name", &name], &remote));
         let event = br#"{"kind":"annotation.preference","body":{"choice":"b"},"sealed":{"response_a":"x","response_b":"y"}}"#;
-        let output = desk.run_with(&with(&["append", "--run", &name, "--json"]), event);
+        let output = desk.run_with(&with(&["append", "--run", &name, "--json"], &remote), event);
         assert!(
             output.status.success(),
             "{}",
@@ -40,7 +42,7 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
         let shown = desk.json(&["run", "show", name]);
         assert_eq!(
             shown["run"]["records"].as_u64().unwrap(),
-            3 + last - first,
+            4 + last - first,
             "{shown}"
         );
         for index in *first..=*last {

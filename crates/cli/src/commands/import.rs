@@ -61,10 +61,13 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let run = find_or_start(&place, &args.place, &args.run)?;
     let stream = format!("import-{}", &inspection.file.sha256_hex()[..16]);
     let key = args.place.producer_key()?;
-    let mut producer = Producer::resume(&place.client, run, &stream, key)?;
-    let done = already_recorded(&place.client, run, &stream)?;
+    let Recorded {
+        drafts: done,
+        signed,
+    } = already_recorded(&place.client, run, &stream)?;
     let drafts = inspection.drafts + 1;
-    if done < drafts {
+    if done < drafts || !signed {
+        let mut producer = Producer::resume(&place.client, run, &stream, key)?;
         if done == 0 {
             producer.record(Draft::new(registered(&source, &inspection)))?;
         }
@@ -80,7 +83,6 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     } else if let Some(path) = &args.rejects {
         write_rejects(path, &input, &source)?;
     }
-    producer.close()?;
     place.close()?;
     report(&source, run, &inspection, done, json);
     Ok(Outcome::True)
@@ -180,16 +182,25 @@ fn registered(source: &Source, inspection: &Inspection) -> DatasetRegistered {
     body
 }
 
+/// What an import's stream holds already.
+#[derive(Debug, Default)]
+struct Recorded {
+    /// Drafts, `dataset.registered` among them.
+    drafts: u64,
+    /// The last record is a signature over all before.
+    signed: bool,
+}
+
 /// How many drafts of this import the stream holds: its records without those that the stream itself adds.
-fn already_recorded(client: &Client, run: RunId, stream: &str) -> Result<u64, Failure> {
+fn already_recorded(client: &Client, run: RunId, stream: &str) -> Result<Recorded, Failure> {
     let streams = client.streams(run.as_str()).map_err(client_failure)?;
     let Some(head) = streams.into_iter().find(|s| s.stream.as_str() == stream) else {
-        return Ok(0);
+        return Ok(Recorded::default());
     };
     // What is sequenced is published within the publish interval; the listing has only what is published.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     loop {
-        let (mut seen, mut drafts) = (0, 0);
+        let (mut seen, mut recorded) = (0, Recorded::default());
         let mut query = RecordQuery {
             run: Some(run.to_string()),
             limit: Some(1_000),
@@ -202,10 +213,9 @@ fn already_recorded(client: &Client, run: RunId, stream: &str) -> Result<u64, Fa
                     Record::parse(logged.record.get().as_bytes()).map_err(Failure::unavailable)?;
                 if record.stream().as_str() == stream {
                     seen += 1;
-                    drafts += u64::from(!matches!(
-                        record.kind(),
-                        Some(Kind::StreamOpened | Kind::StreamSigned)
-                    ));
+                    recorded.signed = record.kind() == Some(Kind::StreamSigned);
+                    let own = recorded.signed || record.kind() == Some(Kind::StreamOpened);
+                    recorded.drafts += u64::from(!own);
                 }
             }
             query.after = page.next;
@@ -214,7 +224,7 @@ fn already_recorded(client: &Client, run: RunId, stream: &str) -> Result<u64, Fa
             }
         }
         if seen == head.next_seq {
-            return Ok(drafts);
+            return Ok(recorded);
         }
         if std::time::Instant::now() > deadline {
             return Err(Failure::unavailable(format!(
