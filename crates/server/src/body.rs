@@ -1,10 +1,12 @@
 //! Reading a request body: bounded in size, and given up where the sender stalls.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
-use http_body::Body as _;
+use axum::body::{Body, Bytes};
+use http_body::{Body as _, Frame, SizeHint};
 
 use crate::problem::Problem;
 use axum::http::StatusCode;
@@ -12,6 +14,11 @@ use axum::http::StatusCode;
 /// The most bytes one request body may hold: 64 MiB. The largest record with openings for its
 /// largest values takes a few of them; an import sends 4 MiB at a time.
 pub const MAX_BODY_BYTES: usize = 64 << 20;
+
+/// What a handler left of a body is read up to this, so that the connection can go on.
+const MAX_DRAINED_BYTES: u64 = 64 << 10;
+/// And for this long.
+const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// Reads a body whole.
 ///
@@ -52,6 +59,73 @@ pub(crate) async fn read(body: Body, limit: usize, stall: Duration) -> Result<Ve
     }
 }
 
+/// A request's body, lent to its handler: what the handler leaves unread can be drained.
+///
+/// A connection whose request is not read to its end cannot be used again, and a client that still
+/// holds it would find it closed under its next request.
+pub(crate) struct Lent(Arc<Mutex<Body>>);
+
+impl Lent {
+    /// The body to hand to the handler, and the hold on it.
+    pub(crate) fn lend(body: Body) -> (Body, Self) {
+        let shared = Arc::new(Mutex::new(body));
+        (Body::new(Self(Arc::clone(&shared))), Self(shared))
+    }
+
+    /// Reads what is left, where that is little and comes soon. `false`: the connection is lost.
+    pub(crate) async fn drain(mut self) -> bool {
+        if self.is_end_stream() {
+            return true;
+        }
+        if self.size_hint().lower() > MAX_DRAINED_BYTES {
+            return false;
+        }
+        let drained = async {
+            let mut bytes = 0;
+            loop {
+                match std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await
+                {
+                    None => return true,
+                    Some(Err(_)) => return false,
+                    Some(Ok(frame)) => {
+                        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                    }
+                }
+                if bytes > MAX_DRAINED_BYTES {
+                    return false;
+                }
+            }
+        };
+        tokio::time::timeout(DRAIN_TIME, drained)
+            .await
+            .unwrap_or(false)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Body> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl http_body::Body for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut *self.lock()).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.lock().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.lock().size_hint()
+    }
+}
+
 fn too_large(limit: usize) -> Problem {
     Problem::too_large(
         "body-too-large",
@@ -75,11 +149,6 @@ fn stalled(stall: Duration) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
-
-    use axum::body::Bytes;
-    use http_body::Frame;
 
     /// A body of frames, with nothing said about its length, that then ends or stalls.
     struct Frames(Vec<&'static [u8]>, bool);
@@ -126,5 +195,24 @@ mod tests {
             code(Frames(vec![b"ab"], true), 9).await,
             Err("body-stalled".into())
         );
+    }
+
+    #[tokio::test]
+    async fn what_a_handler_leaves_is_drained_if_it_is_little() {
+        let left = |body: Body| async move {
+            let (handed, held) = Lent::lend(body);
+            drop(handed);
+            held.drain().await
+        };
+        assert!(left(Body::empty()).await);
+        assert!(left(Body::from(vec![0; 1_000])).await);
+        assert!(!left(Body::from(vec![0; 100_000])).await);
+        assert!(left(Body::new(Frames(vec![b"ab", b"cd"], false))).await);
+        let (handed, held) = Lent::lend(Body::new(Frames(vec![b"cd", b"ab"], false)));
+        assert_eq!(
+            read(handed, 9, Duration::from_secs(1)).await.unwrap(),
+            b"abcd"
+        );
+        assert!(held.drain().await);
     }
 }

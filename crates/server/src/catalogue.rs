@@ -12,10 +12,6 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "A field is missing, unknown or out of range. The detail names it.",
     ),
     (
-        "opening-mismatch",
-        "A sealed value's opening is missing, too many, or does not open its commitment.",
-    ),
-    (
         "bad-parameter",
         "A query parameter is unknown or out of range.",
     ),
@@ -67,12 +63,16 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "The server failed. Its log says why, under the request's id.",
     ),
     (
-        "invalid-token",
-        "The token is unknown or revoked. Ask an admin for a new one.",
+        "invalid-openings",
+        "The openings before a record are not canonical JSON of the right shape. Nothing of the request was recorded.",
     ),
     (
         "invalid-record",
-        "A line is no record: not JSON, or a member is missing, unknown or out of range. Nothing of the request was recorded.",
+        "A line is no record of its kind: a member is missing, unknown or out of range. Nothing of the request was recorded.",
+    ),
+    (
+        "invalid-token",
+        "The token is unknown or revoked. Ask an admin for a new one.",
     ),
     (
         "method-not-allowed",
@@ -80,6 +80,10 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     ),
     ("no-records", "The request held no record."),
     ("no-such-path", "Nothing is here."),
+    (
+        "not-canonical",
+        "The record is not JSON, or not in the canonical form (RFC 8785) over which its hash is taken. Nothing of the request was recorded.",
+    ),
     (
         "not-found",
         "The log has no such run, record, tile or token.",
@@ -89,8 +93,16 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "No checkpoint covers this yet. Come again in a second.",
     ),
     (
+        "opening-mismatch",
+        "A sealed value's opening is missing, too many, or does not open its commitment.",
+    ),
+    (
         "overloaded",
         "Too much is waiting. Come again after `Retry-After`.",
+    ),
+    (
+        "record-too-large",
+        "A record is over 65,535 bytes, or a sealed value over 1 MiB. Put what is large into an attachment.",
     ),
     (
         "request-too-large",
@@ -107,10 +119,6 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     (
         "several-lines",
         "`application/json` is one record on one line; several are `application/x-ndjson`.",
-    ),
-    (
-        "record-too-large",
-        "A record is over 65,535 bytes, or a sealed value over 1 MiB. Put what is large into an attachment.",
     ),
     (
         "too-many-proofs",

@@ -7,12 +7,14 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State as Extracted};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 
+use crate::body::Lent;
 use crate::state::State;
 
 /// Names one request, in its answer and in the server's log.
@@ -75,7 +77,14 @@ pub(crate) async fn observe(
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let method = known_method(request.method());
 
-    let mut response = next.run(request).await;
+    let (parts, body) = request.into_parts();
+    let (body, held) = Lent::lend(body);
+    let mut response = next.run(Request::from_parts(parts, body)).await;
+    if !held.drain().await {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 
     let status = response.status().as_u16();
     let took = began.elapsed();

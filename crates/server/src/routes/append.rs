@@ -50,12 +50,12 @@ const SEALED: &[u8] = b"{\"openings\":";
     responses(
         (status = 201, description = "Recorded and durable", body = Appended),
         (status = 200, description = "All of them were recorded before", body = Appended),
-        (status = 400, description = "`invalid-record`, `empty-line`, `no-records`, `several-lines`", body = Problem, content_type = "application/problem+json"),
+        (status = 400, description = "`not-canonical`, `invalid-record`, `empty-line`, `no-records`, `several-lines`", body = Problem, content_type = "application/problem+json"),
         (status = 403, description = "`forbidden`: another producer started this run", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`seq-gap`, `wrong-prev`, `conflict` (other bytes have this place), `run-sealed`, `bad-stream`, `bad-run`", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "`body-too-large`, `too-many-records`, `request-too-large`, `record-too-large` (one record)", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported-media-type`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`unknown-kind`, `unknown-version`, `opening-mismatch`, `bad-signature`, `bad-seal`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`unknown-kind`, `unknown-version`, `invalid-openings`, `opening-mismatch`, `bad-signature`, `bad-seal`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `unavailable`: come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = ["producer", "admin"]))
@@ -73,11 +73,12 @@ pub(crate) async fn append(
 
     let light = bytes.len() <= INLINE_BYTES && memchr::memmem::find(&bytes, SEALED).is_none();
     let ticket = if light {
-        submit(&state, form, &bytes, principal, published)?
+        submit(&state, form, &bytes, &principal, published)?
     } else {
         let state = state.clone();
-        let submitted =
-            tokio::task::spawn_blocking(move || submit(&state, form, &bytes, principal, published));
+        let submitted = tokio::task::spawn_blocking(move || {
+            submit(&state, form, &bytes, &principal, published)
+        });
         submitted
             .await
             .map_err(|error| Problem::internal(&error))??
@@ -124,7 +125,7 @@ fn submit(
     state: &State,
     form: Form,
     bytes: &[u8],
-    principal: Principal,
+    principal: &Principal,
     published: bool,
 ) -> Result<Ticket, Problem> {
     let submissions = match form {
@@ -141,7 +142,7 @@ fn submit(
             ),
         ));
     }
-    Ok(state.ledger().submit(submissions, &principal)?)
+    Ok(state.ledger().submit(submissions, principal)?)
 }
 
 /// Waits until a checkpoint covers the receipts, and adds their proofs. `false`: it took too long.

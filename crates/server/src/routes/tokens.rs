@@ -66,7 +66,7 @@ pub(crate) async fn create(
     security(("token" = ["admin"]))
 )]
 pub(crate) async fn list(Extracted(state): Extracted<State>) -> Result<Json<Tokens>, Problem> {
-    let tokens = state.blocking(|ledger| ledger.tokens()).await?;
+    let tokens = state.blocking(ledger::Ledger::tokens).await?;
     let tokens = tokens
         .into_iter()
         .map(|token| Token {

@@ -93,12 +93,12 @@ fn records_that_are_none_are_refused_by_line() {
     case.refuse(
         "broken JSON in the middle",
         &join(&lines),
-        (400, "invalid-record", Some(2)),
+        (400, "not-canonical", Some(2)),
     );
 
     let mut lines = case.stream.three();
     lines[1] = b"\xff\xfe".to_vec();
-    case.refuse("not UTF-8", &join(&lines), (400, "invalid-record", Some(2)));
+    case.refuse("not UTF-8", &join(&lines), (400, "not-canonical", Some(2)));
 
     let mut lines = case.stream.three();
     lines[1].clear();
@@ -116,7 +116,7 @@ fn records_that_are_none_are_refused_by_line() {
     case.refuse(
         "a number in another form",
         &join(&lines),
-        (400, "invalid-record", Some(3)),
+        (400, "not-canonical", Some(3)),
     );
 
     let lines = case.changed(|record| record["extra"] = json!(1));
@@ -267,7 +267,7 @@ fn sealed_values_have_to_open() {
     case.refuse(
         "a key that is none",
         &to_canonical(&bad),
-        (422, "opening-mismatch", Some(1)),
+        (422, "invalid-openings", Some(1)),
     );
 }
 
@@ -352,7 +352,7 @@ fn a_sealed_run_takes_no_more() {
     admin.seal_run(run.run.as_str(), "completed").unwrap();
     assert_eq!(admin.run("sealed").unwrap().status, "completed");
 
-    let mut late = server.stream_of(run.run, "late", &server.admin);
+    let mut late = Server::stream_of(run.run, "late", &server.admin);
     late.draft();
     let answer = server.post_lines(&late.lines(), Some(&server.admin));
     assert_eq!(

@@ -1,5 +1,10 @@
 //! The API as its users meet it: a real server on a real ledger, asked over TCP.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests are not seen as tests themselves"
+)]
+
 mod auth;
 mod bad_input;
 mod operation;

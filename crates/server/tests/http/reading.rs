@@ -62,10 +62,7 @@ fn pages_follow_each_other_without_gap_or_overlap() {
                 run.as_ref()
                     .is_none_or(|run| parsed.scope().as_str() == run)
             );
-            assert!(
-                kind.as_ref()
-                    .is_none_or(|kind| parsed.kind_name() == kind)
-            );
+            assert!(kind.as_ref().is_none_or(|kind| parsed.kind_name() == kind));
         }
         let metrics = if run.is_some() { 25 } else { 50 };
         if kind.is_some() {

@@ -213,7 +213,7 @@ impl Server {
     /// Opens a run from its first stream, as a producer with its own key does.
     pub(crate) fn open_run(&self, name: &str, token: &str) -> Stream {
         let run = RunId::generate(&SystemClock, &SystemEntropy);
-        let mut stream = self.stream_of(run, "trainer", token);
+        let mut stream = Self::stream_of(run, "trainer", token);
         let owner = stream.writer.public_key();
         stream.write(Draft::new(RunStarted::new(name.to_owned(), owner)));
         self.take(&mut stream);
@@ -221,7 +221,7 @@ impl Server {
     }
 
     /// A stream that is not open yet.
-    pub(crate) fn stream_of(&self, run: RunId, name: &str, token: &str) -> Stream {
+    pub(crate) fn stream_of(run: RunId, name: &str, token: &str) -> Stream {
         let mut seed = [0; 32];
         SystemEntropy.fill(&mut seed);
         let writer = StreamWriter::open(

@@ -97,7 +97,7 @@ fn two_clients_at_once_interleave_and_lose_nothing() {
         for name in ["rank0", "rank1"] {
             let (server, barrier) = (&server, Arc::clone(&barrier));
             scope.spawn(move || {
-                let mut stream = server.stream_of(run, name, &server.producer);
+                let mut stream = Server::stream_of(run, name, &server.producer);
                 let producer = server.client(&server.producer);
                 barrier.wait();
                 let mut last = None;
