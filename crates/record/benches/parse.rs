@@ -7,13 +7,10 @@ use std::time::{Duration, Instant};
 
 use record::kinds::{AnnotationPreference, Choice};
 use record::{
-    Clock, Draft, Entropy, ProducerName, Record, RunId, SigningKey, StreamName, StreamWriter,
-    Subject, Timestamp,
+    Clock, Draft, Entropy, ProducerName, Pseudonym, Record, RunId, SigningKey, StreamName,
+    StreamWriter, Subject, Timestamp, canonical, leaf_hash,
 };
 use serde_json::json;
-
-/// About 500 bytes, as most records of a log have.
-const RECORD: &[u8] = include_bytes!("../tests/golden/annotation.preference.json");
 
 struct Still;
 
@@ -46,7 +43,10 @@ fn nanos(mut work: impl FnMut()) -> f64 {
 
 fn preference() -> Draft {
     Draft::new(AnnotationPreference {
+        annotator: Some(Pseudonym::generate(&Still)),
         criterion: Some("helpfulness".into()),
+        duration_ms: Some(41_250),
+        item: Some("item-000123".into()),
         ..AnnotationPreference::new(Choice::A)
     })
     .seal("prompt", &json!("How do I bake bread?"), Subject::Run)
@@ -68,30 +68,30 @@ fn main() {
         clock.clone(),
         clock,
     );
+    stream.write(preference()).expect("a good draft");
+    // About 500 bytes, as most records of a log have.
+    let submission = stream.write(preference()).expect("a good draft").remove(0);
+    let record = submission.record.as_slice();
     let rows = [
         (
             "Record::parse",
-            nanos(|| drop(black_box(Record::parse(black_box(RECORD)).is_ok()))),
+            nanos(|| assert!(black_box(Record::parse(black_box(record))).is_ok())),
         ),
         (
             "canonical::check",
-            nanos(|| drop(black_box(record::canonical::check(black_box(RECORD))))),
+            nanos(|| _ = black_box(canonical::check(black_box(record)))),
         ),
         (
             "serde_json::from_slice::<Value>",
             nanos(|| {
                 drop(black_box(serde_json::from_slice::<serde_json::Value>(
-                    black_box(RECORD),
+                    black_box(record),
                 )));
             }),
         ),
         (
             "leaf_hash",
-            nanos(|| {
-                drop(black_box(
-                    record::leaf_hash(black_box(RECORD)).as_bytes()[0],
-                ))
-            }),
+            nanos(|| _ = black_box(leaf_hash(black_box(record)))),
         ),
         (
             "StreamWriter::write, 3 sealed values",
@@ -99,7 +99,7 @@ fn main() {
         ),
     ];
     let serde = rows[2].1;
-    println!("a record of {} bytes", RECORD.len());
+    println!("a record of {} bytes", record.len());
     println!("{:<40}{:>10}{:>20}", "", "ns/record", "of serde_json");
     for (what, nanos) in rows {
         println!("{what:<40}{nanos:>10.0}{:>20.2}", nanos / serde);

@@ -49,13 +49,11 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, serde_json::E
 pub fn is_exact(value: &Value) -> bool {
     match value {
         Value::Number(number) => {
-            if let Some(unsigned) = number.as_u64() {
-                unsigned as f64 as u128 == u128::from(unsigned)
-            } else if let Some(signed) = number.as_i64() {
-                signed as f64 as i128 == i128::from(signed)
-            } else {
-                true
-            }
+            // A double has 53 bits; an integer fits where its odd part does.
+            let magnitude = number.as_u64().or(number.as_i64().map(i64::unsigned_abs));
+            magnitude.is_none_or(|magnitude| {
+                magnitude == 0 || magnitude >> magnitude.trailing_zeros() < 1 << 53
+            })
         }
         Value::Array(items) => items.iter().all(is_exact),
         Value::Object(members) => members.values().all(is_exact),

@@ -55,6 +55,10 @@ pub enum DraftError {
 
 impl Draft {
     /// A draft with this body.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a body is used up by its draft"
+    )]
     pub fn new<B: Body>(body: B) -> Self {
         // Bodies are structs of texts, numbers and maps with text keys, which always serialise;
         // whatever else came out would be refused by the parser when it is written.

@@ -11,6 +11,11 @@
 //!
 //! [RFC 8785]: https://www.rfc-editor.org/rfc/rfc8785
 
+#![expect(
+    clippy::unnecessary_box_returns,
+    reason = "what makes a fault makes it boxed, so that a Result of the parser stays small"
+)]
+
 pub mod canonical;
 pub mod chain;
 mod cursor;
@@ -20,6 +25,7 @@ mod error;
 mod hash;
 pub mod ids;
 pub mod kinds;
+mod parse;
 mod record;
 pub mod schema;
 mod sealed;

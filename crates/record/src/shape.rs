@@ -232,14 +232,14 @@ fn is_text(token: Token<'_>, max: usize) -> bool {
     }
     if token.escaped || token.raw.len() > max {
         let decoded = token.decode();
-        return decoded.chars().count() <= max && !decoded.bytes().any(|byte| is_control(&byte));
+        return decoded.chars().count() <= max && !decoded.bytes().any(is_control);
     }
     // Control characters below U+0020 would have been escaped.
     !token.raw.as_bytes().contains(&0x7f)
 }
 
-fn is_control(byte: &u8) -> bool {
-    *byte < 0x20 || *byte == 0x7f
+fn is_control(byte: u8) -> bool {
+    byte < 0x20 || byte == 0x7f
 }
 
 pub(crate) fn count_within(
@@ -314,6 +314,7 @@ fn misplaced(
         Some(member) if known || member.name < name.raw => {
             cursor.fault(&format!("the member `{}`", member.name))
         }
+        _ if table.is_empty() => cursor.fault("no members"),
         _ => {
             let names: Vec<_> = table.iter().map(|member| member.name).collect();
             cursor.fault(&format!("one of the members {}", names.join(", ")))

@@ -2,34 +2,29 @@
 
 use crate::Hash;
 use crate::error::RecordError;
-use crate::ids::{RunId, Scope, StreamName};
+use crate::ids::{RunId, StreamName};
+use crate::kinds::StreamEnd;
 
 /// A rule of streams or runs that a record breaks. None of them changes the state it was held
 /// against.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChainError {
     /// The record belongs to another stream than the state.
-    #[error("a record of {found_scope}/{found_stream} was held against {scope}/{stream}")]
+    #[error("a record of stream {found} was held against {expected}")]
     WrongStream {
-        /// The scope of the state.
-        scope: Scope,
-        /// The stream of the state.
-        stream: StreamName,
-        /// The scope of the record.
-        found_scope: Scope,
-        /// The stream of the record.
-        found_stream: StreamName,
+        /// Scope and stream of the state, like `ledger/server`.
+        expected: String,
+        /// Scope and stream of the record.
+        found: String,
     },
     /// There is no such stream yet.
     #[error(
-        "stream {scope}/{stream} has no record yet: expected stream.opened at seq 0, found {kind} \
-         at seq {seq}"
+        "stream {stream} has no record yet: expected stream.opened at seq 0, found {kind} at seq \
+         {seq}"
     )]
     NotOpened {
-        /// The scope.
-        scope: Scope,
-        /// The stream.
-        stream: StreamName,
+        /// Scope and stream.
+        stream: String,
         /// The kind found.
         kind: String,
         /// The seq found.
@@ -135,20 +130,14 @@ pub enum ChainError {
     },
     /// The seal lists a stream with another end.
     #[error(
-        "run.sealed says that stream {stream} ends at seq {seq}, head {head}; it ends at seq \
-         {actual_seq}, head {actual_head}"
+        "run.sealed says that stream {} ends at seq {}, head {}; it ends at seq {}, head {}",
+        .listed.stream, .listed.seq, .listed.head, .actual.seq, .actual.head
     )]
     StreamEnd {
-        /// The stream.
-        stream: StreamName,
-        /// The seq in the seal.
-        seq: u64,
-        /// The head in the seal.
-        head: Hash,
-        /// The last seq there is.
-        actual_seq: u64,
-        /// The leaf hash of that record.
-        actual_head: Hash,
+        /// The end in the seal.
+        listed: Box<StreamEnd>,
+        /// Where the stream ends.
+        actual: Box<StreamEnd>,
     },
     /// The seal's streams are not sorted by name, or one stands twice.
     #[error("run.sealed must list streams sorted by name, each once; {stream} is out of place")]
@@ -197,15 +186,9 @@ impl ChainError {
             Self::NotOwner { owner, found } => {
                 Some((format!("owner's key {owner}"), format!("key {found}")))
             }
-            Self::StreamEnd {
-                seq,
-                head,
-                actual_seq,
-                actual_head,
-                ..
-            } => Some((
-                format!("seq {seq}, head {head}"),
-                format!("seq {actual_seq}, head {actual_head}"),
+            Self::StreamEnd { listed, actual } => Some((
+                format!("seq {}, head {}", listed.seq, listed.head),
+                format!("seq {}, head {}", actual.seq, actual.head),
             )),
             _ => None,
         }

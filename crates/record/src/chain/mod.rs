@@ -65,3 +65,8 @@ pub(crate) fn seal_text(
     }
     text
 }
+
+/// Scope and stream, as errors name a stream.
+fn full_name(scope: &Scope, stream: &StreamName) -> String {
+    format!("{scope}/{stream}")
+}

@@ -142,11 +142,8 @@ impl RunState {
             }
             if *end != actual {
                 return Err(ChainError::StreamEnd {
-                    stream: end.stream,
-                    seq: end.seq,
-                    head: end.head.into(),
-                    actual_seq: actual.seq,
-                    actual_head: actual.head.into(),
+                    listed: Box::new(end.clone()),
+                    actual: Box::new(actual),
                 });
             }
         }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::PendingSignature;
 use super::error::ChainError;
 use super::run::RunState;
 use super::stream::StreamState;
+use super::{PendingSignature, full_name};
 use crate::Hash;
 use crate::ids::{Scope, StreamName};
 use crate::kinds::Kind;
@@ -134,10 +134,8 @@ impl ScopeState {
             return Ok(());
         }
         Err(ChainError::WrongStream {
-            scope: self.scope,
-            stream: stream.stream,
-            found_scope: record.scope(),
-            found_stream: *record.stream(),
+            expected: full_name(&self.scope, &stream.stream),
+            found: full_name(&record.scope(), record.stream()),
         })
     }
 

@@ -1,7 +1,7 @@
 //! One stream: opened, each record chained to the one before, signed from time to time.
 
 use super::error::ChainError;
-use super::{PendingSignature, stream_text};
+use super::{PendingSignature, full_name, stream_text};
 use crate::hash::PublicKey;
 use crate::ids::{ProducerName, Scope, StreamName};
 use crate::kinds::{Kind, StreamEnd, StreamOpened, StreamSigned};
@@ -36,8 +36,7 @@ impl StreamState {
     pub fn start(record: &Record<'_>, leaf: &Hash) -> Result<Self, ChainError> {
         if record.seq() != 0 || !record.is(Kind::StreamOpened) {
             return Err(ChainError::NotOpened {
-                scope: record.scope(),
-                stream: *record.stream(),
+                stream: full_name(&record.scope(), record.stream()),
                 kind: record.kind_name().to_owned(),
                 seq: record.seq(),
             });
@@ -63,14 +62,14 @@ impl StreamState {
     /// `stream.opened`, a signature that is not the stream's.
     pub fn admit(&mut self, record: &Record<'_>, leaf: &Hash) -> Result<(), ChainError> {
         let pending = self.check(record)?;
-        if let Some(pending) = pending {
-            if !pending.is_valid() {
-                return Err(ChainError::Signature {
-                    kind: Kind::StreamSigned.name(),
-                    seq: record.seq(),
-                    key: self.key,
-                });
-            }
+        if let Some(pending) = pending
+            && !pending.is_valid()
+        {
+            return Err(ChainError::Signature {
+                kind: Kind::StreamSigned.name(),
+                seq: record.seq(),
+                key: self.key,
+            });
         }
         self.advance(record, leaf);
         Ok(())
@@ -99,10 +98,8 @@ impl StreamState {
     ) -> Result<Option<PendingSignature>, ChainError> {
         if record.scope() != self.scope || *record.stream() != self.stream {
             return Err(ChainError::WrongStream {
-                scope: self.scope,
-                stream: self.stream,
-                found_scope: record.scope(),
-                found_stream: *record.stream(),
+                expected: full_name(&self.scope, &self.stream),
+                found: full_name(&record.scope(), record.stream()),
             });
         }
         if record.seq() != self.next_seq {

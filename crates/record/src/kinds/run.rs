@@ -55,6 +55,9 @@ object! {
     optional {}
 }
 
+/// No member is a float.
+impl Eq for StreamEnd {}
+
 /// The most streams a run may have, such that its `run.sealed` fits into a record.
 pub const MAX_STREAMS: usize = 400;
 

@@ -135,7 +135,7 @@ fn a_forged_signature_is_refused() {
     admit(&mut state, &next).unwrap();
     let signed = owner.sign().unwrap().record;
     // Well-formed, but of another key.
-    let mut forger = StreamWriter::resume(
+    let mut other_key = StreamWriter::resume(
         run_id().into(),
         stream("rank0"),
         signing_key(9),
@@ -144,7 +144,7 @@ fn a_forged_signature_is_refused() {
         crate::common::clock(),
         crate::common::entropy(),
     );
-    let forged = forger.sign().unwrap().record;
+    let forged = other_key.sign().unwrap().record;
     assert_ne!(signed, forged);
     let error = admit(&mut state, &forged).unwrap_err();
     assert!(
@@ -170,7 +170,7 @@ fn a_forged_signature_is_refused() {
     // A signature taken from another place of the chain.
     let earlier = owner_signature_elsewhere();
     let moved = changed(&signed, |value| {
-        value["body"]["signature"] = earlier.clone()
+        value["body"]["signature"] = earlier.clone();
     });
     assert!(matches!(
         admit(&mut state, &moved),

@@ -67,103 +67,6 @@ macro_rules! decision {
 
 /// Drafts of every kind but those that a writer writes itself.
 pub(crate) fn drafts() -> Vec<Draft> {
-    let end_of_training = [
-        Draft::new(RewardScored {
-            components: Some(numbers()),
-            item: Some(text("item-000123")),
-            reward_model: Some(text("rm-1")),
-            run: Some(run_id()),
-            step: Some(40),
-            ..RewardScored::new(0.75)
-        }),
-        Draft::new(PolicyUpdated {
-            batch: Some(Batch {
-                sha256: Some(digest(1)),
-                ..Batch::new(64)
-            }),
-            entropy: Some(2.25),
-            epoch: Some(0.5),
-            gradient_norm: Some(1.0),
-            kl: Some(0.012_5),
-            learning_rate: Some(1e-6),
-            loss: Some(-0.031_25),
-            metrics: Some(numbers()),
-            module_norms: Some(numbers()),
-            reward_mean: Some(0.5),
-            reward_std: Some(0.25),
-            run: Some(run_id()),
-            ..PolicyUpdated::new(40)
-        }),
-        Draft::new(ModelCheckpoint {
-            epoch: Some(1.0),
-            metrics: Some(numbers()),
-            parameters: Some(124_439_808),
-            parent: Some(text("base")),
-            run: Some(run_id()),
-            step: Some(40),
-            ..ModelCheckpoint::new(
-                vec![ModelFile::new(
-                    548_105_171,
-                    text("model.safetensors"),
-                    digest(2),
-                )],
-                text("checkpoint-40"),
-            )
-        }),
-        Draft::new(MetricLogged {
-            epoch: Some(1.0),
-            phase: Some(text("train")),
-            run: Some(run_id()),
-            step: Some(40),
-            ..MetricLogged::new(numbers())
-        }),
-        Draft::new(EvaluationCompleted {
-            dataset: Some(text("held-out")),
-            model: Some(text("checkpoint-40")),
-            run: Some(run_id()),
-            samples: Some(1_000),
-            step: Some(40),
-            ..EvaluationCompleted::new(numbers(), text("win rate"))
-        }),
-        Draft::new(decision!(OversightApproved)),
-        Draft::new(decision!(OversightRejected)),
-        Draft::new(decision!(OversightStopped)),
-        Draft::new(FindingRaised {
-            detail: Some(text("ahead")),
-            evidence: Some(vec![12, 13]),
-            run: Some(run_id()),
-            severity: Some(Severity::Warning),
-            stream: Some(stream("rank0")),
-            ..FindingRaised::new(text("clock-skew"))
-        }),
-        Draft::new(DocumentIssued::new(
-            text("model-card"),
-            vec![DocumentFile::new(
-                4_096,
-                text("text/markdown"),
-                text("card.md"),
-                digest(3),
-            )],
-            1_024,
-            hash(2),
-            run_id(),
-        )),
-        Draft::new(IncidentReported {
-            detail: Some(text("other-bytes")),
-            logged: Some(hash(3)),
-            producer: ProducerName::parse("trainer"),
-            refused: Some(hash(4)),
-            run: Some(run_id()),
-            seq: Some(41),
-            stream: Some(stream("rank0")),
-            ..IncidentReported::new(text("conflicting-resend"))
-        }),
-        Draft::new(KeyRotated {
-            producer: ProducerName::parse("trainer"),
-            reason: Some(text("scheduled")),
-            ..KeyRotated::new(key(2), key(1), KeyPurpose::Producer)
-        }),
-    ];
     let mut drafts = vec![
         Draft::new(RunStarted {
             config: Some(
@@ -232,8 +135,114 @@ pub(crate) fn drafts() -> Vec<Draft> {
             ..AnnotationWithdrawn::new(hash(5))
         }),
     ];
-    drafts.extend(end_of_training);
+    drafts.extend(of_training());
+    drafts.extend(of_people_and_servers());
     drafts.into_iter().map(seal_all).collect()
+}
+
+fn of_training() -> Vec<Draft> {
+    vec![
+        Draft::new(RewardScored {
+            components: Some(numbers()),
+            item: Some(text("item-000123")),
+            reward_model: Some(text("rm-1")),
+            run: Some(run_id()),
+            step: Some(40),
+            ..RewardScored::new(0.75)
+        }),
+        Draft::new(PolicyUpdated {
+            batch: Some(Batch {
+                sha256: Some(digest(1)),
+                ..Batch::new(64)
+            }),
+            entropy: Some(2.25),
+            epoch: Some(0.5),
+            gradient_norm: Some(1.0),
+            kl: Some(0.012_5),
+            learning_rate: Some(1e-6),
+            loss: Some(-0.031_25),
+            metrics: Some(numbers()),
+            module_norms: Some(numbers()),
+            reward_mean: Some(0.5),
+            reward_std: Some(0.25),
+            run: Some(run_id()),
+            ..PolicyUpdated::new(40)
+        }),
+        Draft::new(ModelCheckpoint {
+            epoch: Some(1.0),
+            metrics: Some(numbers()),
+            parameters: Some(124_439_808),
+            parent: Some(text("base")),
+            run: Some(run_id()),
+            step: Some(40),
+            ..ModelCheckpoint::new(
+                vec![ModelFile::new(
+                    548_105_171,
+                    text("model.safetensors"),
+                    digest(2),
+                )],
+                text("checkpoint-40"),
+            )
+        }),
+        Draft::new(MetricLogged {
+            epoch: Some(1.0),
+            phase: Some(text("train")),
+            run: Some(run_id()),
+            step: Some(40),
+            ..MetricLogged::new(numbers())
+        }),
+        Draft::new(EvaluationCompleted {
+            dataset: Some(text("held-out")),
+            model: Some(text("checkpoint-40")),
+            run: Some(run_id()),
+            samples: Some(1_000),
+            step: Some(40),
+            ..EvaluationCompleted::new(numbers(), text("win rate"))
+        }),
+    ]
+}
+
+fn of_people_and_servers() -> Vec<Draft> {
+    vec![
+        Draft::new(decision!(OversightApproved)),
+        Draft::new(decision!(OversightRejected)),
+        Draft::new(decision!(OversightStopped)),
+        Draft::new(FindingRaised {
+            detail: Some(text("ahead")),
+            evidence: Some(vec![12, 13]),
+            run: Some(run_id()),
+            severity: Some(Severity::Warning),
+            stream: Some(stream("rank0")),
+            ..FindingRaised::new(text("clock-skew"))
+        }),
+        Draft::new(DocumentIssued::new(
+            text("model-card"),
+            vec![DocumentFile::new(
+                4_096,
+                text("text/markdown"),
+                text("card.md"),
+                digest(3),
+            )],
+            1_024,
+            hash(2),
+            run_id(),
+        )),
+        Draft::new(IncidentReported {
+            detail: Some(text("other-bytes")),
+            logged: Some(hash(3)),
+            producer: ProducerName::parse("trainer"),
+            refused: Some(hash(4)),
+            run: Some(run_id()),
+            seq: Some(41),
+            stream: Some(stream("rank0")),
+            ..IncidentReported::new(text("conflicting-resend"))
+        }),
+        Draft::new(KeyRotated {
+            producer: ProducerName::parse("trainer"),
+            reason: Some(text("scheduled")),
+            ..KeyRotated::new(key(2), key(1), KeyPurpose::Producer)
+        }),
+    ]
 }
 
 fn seal_all(draft: Draft) -> Draft {

@@ -175,7 +175,7 @@ fn lines_that_are_none() {
         assert!(error.contains(expected), "{from} -> {to}: {error}");
     }
     assert!(
-        Submission::parse_line(line[..line.len() - 1].as_bytes())
+        Submission::parse_line(&line.as_bytes()[..line.len() - 1])
             .unwrap()
             .check()
             .is_err()

@@ -2,7 +2,7 @@
 //! `<!-- example: NAME -->`, and every file of `docs/spec/examples`, is made here anew and compared.
 //! With `UPDATE_SPEC=1` in the environment they are written instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -327,7 +327,7 @@ fn the_documents_are_current() {
     let update = std::env::var_os("UPDATE_SPEC").is_some();
     let example = example();
     let examples = examples(&example);
-    let mut used = BTreeMap::new();
+    let mut used = BTreeSet::new();
     for name in DOCUMENTS {
         let path = directory().join(name);
         let document = std::fs::read_to_string(&path).unwrap();
@@ -336,7 +336,7 @@ fn the_documents_are_current() {
     }
     let unused: Vec<_> = examples
         .keys()
-        .filter(|name| !used.contains_key(**name))
+        .filter(|name| !used.contains(**name))
         .collect();
     assert!(unused.is_empty(), "no document shows {unused:?}");
 
@@ -370,11 +370,11 @@ fn settle(path: &std::path::Path, bytes: &[u8], update: bool) {
 }
 
 /// The document with its examples made anew.
-fn refreshed<'n>(
+fn refreshed(
     file: &str,
     document: &str,
-    examples: &BTreeMap<&'n str, String>,
-    used: &mut BTreeMap<String, ()>,
+    examples: &BTreeMap<&str, String>,
+    used: &mut BTreeSet<String>,
 ) -> String {
     const MARK: &str = "<!-- example: ";
     let mut current = String::new();
@@ -396,7 +396,7 @@ fn refreshed<'n>(
             &rest[..at]
         );
         rest = &old[end + 3..];
-        used.insert(name.to_owned(), ());
+        used.insert(name.to_owned());
     }
     current.push_str(rest);
     current
