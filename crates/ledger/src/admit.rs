@@ -33,7 +33,7 @@ pub(crate) enum Step {
 pub(crate) struct Refusal {
     pub(crate) error: AppendError,
     /// The refusal is a second record under a taken name, which the log has to know of.
-    pub(crate) conflict: Option<Conflict>,
+    pub(crate) conflict: Option<Box<Conflict>>,
 }
 
 /// A record that would take another's place.
@@ -224,12 +224,14 @@ fn resend(
     );
     Err(Refusal {
         error: AppendError::at(at + 1, AppendCode::Conflict, reason),
-        conflict: matches!(step, Step::Known(_)).then(|| Conflict {
-            scope: place.scope,
-            stream: place.stream,
-            seq: place.seq,
-            logged: known.into(),
-            refused: entry.leaf.into(),
+        conflict: matches!(step, Step::Known(_)).then(|| {
+            Box::new(Conflict {
+                scope: place.scope,
+                stream: place.stream,
+                seq: place.seq,
+                logged: known.into(),
+                refused: entry.leaf.into(),
+            })
         }),
     })
 }

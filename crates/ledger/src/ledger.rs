@@ -102,6 +102,7 @@ impl Ledger {
     ///
     /// # Errors
     /// The directory holds a ledger or something else, or cannot be written.
+    #[expect(clippy::needless_pass_by_value, reason = "as `open`, which keeps them")]
     pub fn create(dir: &Path, options: Options) -> Result<Self, LedgerError> {
         let data = DataDir::create(dir)?;
         keys::create_missing(dir, &*options.entropy)?;

@@ -17,6 +17,7 @@ use crate::entry::Entry;
 use crate::read::{Published, Reader};
 use crate::sealing::file;
 use crate::shared::Shared;
+use crate::state::{RunSnapshot, StreamSnapshot};
 use crate::tree::{self, Edge, entries_id};
 
 const BUNDLE: u64 = 256;
@@ -286,8 +287,8 @@ fn index_update(groups: &[Sequenced], from: u64, to: u64) -> IndexUpdate {
             bundle,
         })
         .collect();
-    update.streams = streams.into_values().map(|stream| stream.row()).collect();
-    update.runs = runs.into_values().map(|run| run.row()).collect();
+    update.streams = streams.into_values().map(StreamSnapshot::row).collect();
+    update.runs = runs.into_values().map(RunSnapshot::row).collect();
     update
 }
 

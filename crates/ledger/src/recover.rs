@@ -22,7 +22,7 @@ use crate::read::{Published, Query, Reader};
 use crate::sealing::file;
 use crate::sequencer::snapshot;
 use crate::state::State;
-use crate::tree::{self, Edge};
+use crate::tree;
 
 const BUNDLE: u64 = 256;
 /// Records in one step of catching up.
@@ -268,12 +268,4 @@ pub(crate) fn enrolled(
         }
     }
     Ok(keys)
-}
-
-/// The tiles' edge at the latest checkpoint.
-pub(crate) fn edge(
-    objects: &dyn ObjectStore,
-    stored: &StoredCheckpoint,
-) -> Result<Edge, LedgerError> {
-    Edge::load(objects, stored.size, &stored.root)
 }

@@ -244,8 +244,9 @@ impl Sequencer {
         group: &mut Group,
         draft: Draft,
     ) -> Result<AppendResult, LedgerError> {
-        match self.own.write(draft.clone()) {
-            Ok(written) => self.place_own(state, group, draft.kind(), written).map(Ok),
+        let kind = draft.kind();
+        match self.own.write(draft) {
+            Ok(written) => self.place_own(state, group, kind, written).map(Ok),
             Err(error) => {
                 Counters::add(&self.shared.status.refused, 1);
                 Ok(Err(AppendError::at(1, AppendCode::Malformed, error)))

@@ -16,7 +16,11 @@ impl Ledger {
     /// # Errors
     /// The store cannot be read.
     pub fn tile(&self, id: TileId) -> Result<Option<Vec<u8>>, LedgerError> {
-        Ok(self.shared().reader.objects.get(&format!("log/{}", id.path()))?)
+        Ok(self
+            .shared()
+            .reader
+            .objects
+            .get(&format!("log/{}", id.path()))?)
     }
 
     /// The clock that the ledger was opened with.

@@ -229,7 +229,7 @@ mod tests {
         let mut seen: Vec<String> = tiles.iter().map(|(id, _)| id.path()).collect();
         let mut expected: Vec<String> = tlog::tile::tiles_between(TreeSize(300), TreeSize(70_000))
             .filter(|id| matches!(id.level(), TileLevel::Hashes(_)))
-            .map(|id| id.path())
+            .map(TileId::path)
             .collect();
         seen.sort();
         expected.sort();
