@@ -23,7 +23,7 @@ verify-only: ## Build the auditor's binary: verification alone, no server, no da
 test: ## Run every test
 	@scripts/needs.sh cargo cc
 	$(CARGO) test --locked --workspace
-	$(CARGO) run --locked -q -p xtask -- check
+	$(CARGO) run --locked -q -p xtask -- schemas --check
 
 lint: fmt deny typos ## Formatter, clippy, licences, spelling
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -41,7 +41,7 @@ typos: ## Check the spelling
 	typos
 
 generate: ## Write what is generated: schemas, OpenAPI, command reference
-	$(CARGO) run --locked -q -p xtask -- write
+	$(CARGO) run --locked -q -p xtask -- schemas
 
 bench: ## Measure, beside a yardstick, and print the ratios
 	$(CARGO) bench --locked -p rlhf-audit-record --bench parse

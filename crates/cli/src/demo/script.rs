@@ -134,13 +134,10 @@ impl Stage<'_> {
                 Choice::NoPreference => Recorded::NoPreference,
             });
             body.annotator = Some(annotator);
-            // One name for a pair, whichever side its answers were shown on.
-            let (low, high) = (
-                comparison.first.min(comparison.second),
-                comparison.first.max(comparison.second),
-            );
-            let side = if comparison.first == low { "ab" } else { "ba" };
-            body.item = Some(format!("q{}/{low}-{high}/{side}", comparison.question));
+            body.item = Some(format!(
+                "q{}/{}-{}",
+                comparison.question, comparison.first, comparison.second
+            ));
             let mut draft = Draft::new(body)
                 .seal("prompt", &json!(question.text), subject)
                 .seal(

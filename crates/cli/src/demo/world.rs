@@ -134,10 +134,10 @@ impl World {
             for a in 0..ANSWERS {
                 for b in a + 1..ANSWERS {
                     let start = rng.random_range(0..self.annotators.len());
+                    // Sides are drawn once a pair, so that those who compare it see the same.
+                    let (first, second) = if rng.random_bool(0.5) { (a, b) } else { (b, a) };
                     for k in 0..3 {
-                        // Who compares which pair is balanced, and the sides are swapped at random.
                         let annotator = (start + 3 * k) % self.annotators.len();
-                        let (first, second) = if rng.random_bool(0.5) { (a, b) } else { (b, a) };
                         let choice = self.annotators[annotator].compare(
                             &asked.answers[first],
                             &asked.answers[second],
