@@ -1,7 +1,7 @@
 //! Merkle tree hashes as in RFC 6962, section 2.1: leaves, nodes and small subtrees.
 
 use crate::encoding::{digest_from_base64, digest_to_base64};
-use crate::sha256::{prefixed, prefixed_pair, sha256};
+use crate::sha256::{prefixed, prefixed_pair, prefixed_pairs, sha256};
 use crate::tree::split;
 use std::fmt;
 use std::str::FromStr;
@@ -127,22 +127,16 @@ pub fn tile_root(hashes: &[Hash]) -> Hash {
     match hashes {
         [] => empty_root(),
         [only] => *only,
-        // Level by level, not depth first: neighbouring nodes do not wait for each other's
-        // result, so the processor overlaps them.
         few if few.len() <= 256 => {
-            let mut buffer = [Hash::default(); 128];
-            let mut width = few.len().div_ceil(2);
-            for (parent, children) in buffer.iter_mut().zip(few.chunks(2)) {
-                *parent = parent_of(children);
-            }
+            // Level by level, not depth first: neighbouring nodes do not wait for each other's
+            // result, so the processor overlaps them.
+            let (mut below, mut above) = ([Hash::default(); 128], [Hash::default(); 128]);
+            let mut width = level(few, &mut below);
             while width > 1 {
-                let next = width.div_ceil(2);
-                for i in 0..next {
-                    buffer[i] = parent_of(&buffer[2 * i..width.min(2 * i + 2)]);
-                }
-                width = next;
+                width = level(&below[..width], &mut above);
+                std::mem::swap(&mut below, &mut above);
             }
-            buffer[0]
+            below[0]
         }
         many => {
             let (left, right) = many.split_at(split(many.len() as u64) as usize);
@@ -151,13 +145,15 @@ pub fn tile_root(hashes: &[Hash]) -> Hash {
     }
 }
 
-/// One or two children; the odd one out is its own parent.
-fn parent_of(children: &[Hash]) -> Hash {
-    match children {
-        [left, right, ..] => node_hash(left, right),
-        [only] => *only,
-        [] => empty_root(),
+/// The parents of `children`, at least one and at most 256; the odd one out is its own parent.
+/// Gives how many there are.
+fn level(children: &[Hash], parents: &mut [Hash; 128]) -> usize {
+    let (pairs, odd) = children.as_chunks::<2>();
+    prefixed_pairs(1, pairs.as_flattened(), &mut parents[..pairs.len()]);
+    if let [odd] = odd {
+        parents[pairs.len()] = *odd;
     }
+    children.len().div_ceil(2)
 }
 
 #[cfg(test)]
