@@ -78,7 +78,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    // A closed pipe (`rlhf-audit … | head`) ends the program quietly, as it does for other tools.
+    end_quietly_on_closed_pipe();
     let cli = Cli::parse();
     let json = cli.json;
     let result = match cli.command {
@@ -109,6 +109,20 @@ fn main() -> ExitCode {
         Ok(Outcome::False) => ExitCode::from(1),
         Err(failure) => failure.report(json),
     }
+}
+
+/// `rlhf-audit … | head` ends without a backtrace, with the exit code of a program that the closed pipe ended.
+///
+/// Resetting SIGPIPE would do that too, but would also let a client that hangs up end the server.
+fn end_quietly_on_closed_pipe() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let message = info.payload_as_str().unwrap_or_default();
+        if message.starts_with("failed printing to std") && message.contains("Broken pipe") {
+            std::process::exit(128 + 13);
+        }
+        report(info);
+    }));
 }
 
 impl Failure {
