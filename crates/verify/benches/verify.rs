@@ -17,7 +17,7 @@ use std::thread;
 use std::time::Instant;
 
 use testkit::log::{LogBuilder, preference};
-use tlog::{EntryBundle, Policy, TileId, TileLevel, TreeSize, sha256};
+use tlog::{EntryBundle, Policy, TileId, TileLevel, sha256};
 use verify::{Options, Source, Verdict};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
@@ -91,7 +91,9 @@ fn generate(dir: &Path, records: usize) -> Outcome<()> {
             let rank = step / 100 % ranks.len();
             log.write(&mut ranks[rank], preference(step));
         }
-        ranks.iter_mut().for_each(|rank| log.sign(rank));
+        for rank in &mut ranks {
+            log.sign(rank);
+        }
         let written: Vec<_> = ranks.iter().filter(|rank| rank.head().is_some()).collect();
         log.seal(&mut owner, &written);
     }
@@ -132,18 +134,17 @@ fn measure(what: &str, dir: &Path, threads: usize) -> Outcome<(f64, f64)> {
 fn child(what: &str, dir: &Path, threads: usize) -> Outcome<()> {
     let policy = Policy::parse(&fs::read(dir.join("policy"))?)?;
     let began = Instant::now();
-    match what {
-        "baseline" => baseline(dir, &policy, threads)?,
-        _ => {
-            let options = Options {
-                hashes_only: what == "hashes",
-                threads: NonZeroUsize::new(threads),
-                ..Options::default()
-            };
-            let report = verify::log(&Source::directory(dir)?, &policy, &options)?;
-            if report.verdict != Verdict::Verified {
-                return Err(report.to_string().into());
-            }
+    if what == "baseline" {
+        baseline(dir, &policy, threads)?;
+    } else {
+        let options = Options {
+            hashes_only: what == "hashes",
+            threads: NonZeroUsize::new(threads),
+            ..Options::default()
+        };
+        let report = verify::log(&Source::directory(dir)?, &policy, &options)?;
+        if report.verdict != Verdict::Verified {
+            return Err(report.to_string().into());
         }
     }
     println!("{} {}", began.elapsed().as_secs_f64(), peak_kib()?);

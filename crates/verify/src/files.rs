@@ -166,3 +166,32 @@ fn stale(source: &Source, tile: TileId, size: u64) -> Result<Option<Failure>, Ve
         .path(tile.path())
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use testkit::log::LogBuilder;
+
+    use super::*;
+
+    #[test]
+    fn a_log_that_grows_while_it_is_checked() {
+        let mut log = LogBuilder::new(1);
+        for n in 0..700_u32 {
+            log.push(n.to_be_bytes().into());
+        }
+        let dir = tempfile::tempdir().unwrap();
+        log.write_to(dir.path()).unwrap();
+        log.write_partial_tiles_of(dir.path(), 300).unwrap();
+        let source = Source::Directory(dir.path().to_owned());
+        let at = |size, now| check(dir.path(), &source, size, || now).unwrap();
+
+        let still = at(700, 700);
+        assert_eq!((still.failures.len(), still.newer), (0, 0), "{still:?}");
+        assert_eq!(still.stale, 3, "partial tiles of 300 entries");
+        let grown = at(300, 700);
+        assert_eq!((grown.failures.len(), grown.newer), (0, 5), "{grown:?}");
+        let not_published = at(300, 300);
+        assert_eq!(not_published.failures.len(), 5, "{not_published:?}");
+        assert_eq!(not_published.newer, 0);
+    }
+}

@@ -14,6 +14,10 @@ use crate::source::{MAX_CHECKPOINT_BYTES, MAX_ENTRY_BUNDLE_BYTES, MAX_TILE_BYTES
 use crate::tree::{Leaves, Tree, missing, wrong_length};
 use crate::{Options, VerifyError, commitments, files, paths, trust};
 
+/// Entry bundles that may be missing before the search ends: a checkpoint can be signed for more
+/// entries than there ever were, and to look for all of them would take for ever.
+const MAX_MISSING: u64 = 10_000;
+
 /// Checks a log against `policy`.
 ///
 /// Memory does not grow with the log's size: see `docs/what-verify-proves.md`.
@@ -47,6 +51,7 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
         size,
         options,
         done: AtomicU64::new(0),
+        missing: AtomicU64::new(0),
         signatures: Signatures::default(),
     };
     let mut tree = Tree::new(source, size, since.as_ref().map(|since| since.size));
@@ -82,6 +87,9 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
     report.conclusions = tree.conclusions;
     if let Some(since) = since {
         trust::hold_since(&since, root_at_since, &mut report);
+    }
+    if work.missing.into_inner() > MAX_MISSING {
+        report.leave_unchecked(format!("what follows {MAX_MISSING} missing entry bundles"));
     }
     work.signatures.finish(&mut report);
     if options.hashes_only {
@@ -153,6 +161,7 @@ struct LogWork<'a> {
     size: u64,
     options: &'a Options<'a>,
     done: AtomicU64,
+    missing: AtomicU64,
     signatures: Signatures,
 }
 
@@ -163,6 +172,9 @@ impl Work for LogWork<'_> {
     type Scratch = Scratch;
 
     fn claim(&self, number: u64) -> Result<Option<TileId>, VerifyError> {
+        if self.missing.load(Ordering::Relaxed) > MAX_MISSING {
+            return Ok(None);
+        }
         Ok(TileId::entries(number, TreeSize(self.size)))
     }
 
@@ -187,6 +199,7 @@ impl Work for LogWork<'_> {
         if found {
             batch.files += 1;
         } else {
+            self.missing.fetch_add(1, Ordering::Relaxed);
             batch.failures.push(missing(&bundle.path()));
             scratch.entries.clear();
         }

@@ -65,6 +65,11 @@ pub(crate) fn accept(verified: VerifiedCheckpoint, report: &mut Report) -> Signe
             signers.push(name);
         }
     }
+    if !verified.checkpoint.extensions.is_empty() {
+        report
+            .notes
+            .push("the checkpoint has extension lines, which nobody vouches for".to_owned());
+    }
     let root = SignedRoot::from(verified.checkpoint);
     report.checkpoint = Some(Signed {
         origin: root.origin.clone(),

@@ -1,6 +1,8 @@
 //! A bundle proves a run from one file and a policy; whatever is left out, added or changed in it is
 //! found (invariant I10).
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use common::{bundle, has, indices, two_runs};
@@ -204,6 +206,26 @@ fn a_wrong_key() {
     let report = check(&good.bytes, &two_runs(2).policy());
     assert_eq!(report.verdict, Verdict::Failed);
     assert!(has(&report, Check::Checkpoint), "{report}");
+}
+
+#[test]
+fn an_earlier_checkpoint_is_held_against_the_bundles_where_that_is_possible() {
+    let good = good();
+    let with = |note| {
+        let options = Options {
+            since: Some(note),
+            ..Options::default()
+        };
+        verify::bundle::check::read("bundle", &*good.bytes, &good.log.policy(), &options).unwrap()
+    };
+    let size = good.log.size();
+    assert_eq!(with(good.log.checkpoint(size)).verdict, Verdict::Verified);
+    assert_eq!(
+        with(good.log.checkpoint(size - 1)).verdict,
+        Verdict::Incomplete
+    );
+    let other = good.log.sign_checkpoint(size, good.log.root(size - 1));
+    assert!(has(&with(other), Check::Since));
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! What records mean: chains, signatures, run rules, seals, kinds, documents, sealed values. The logs
 //! here are signed by their operator: it is the records that are wrong.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::collections::HashMap;

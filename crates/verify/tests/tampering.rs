@@ -1,6 +1,8 @@
 //! Whoever changes the files of a log without its keys is found (invariants I9, I10, I11). Each test
 //! first shows the untouched log to pass.
 
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 mod common;
 
 use std::fs;
@@ -341,6 +343,24 @@ fn an_older_checkpoint_put_back_is_seen_by_the_tiles_left_over() {
     };
     assert!(
         beyond("tile/0/001") && beyond("tile/entries/002.p/200"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_size_that_nobody_could_fill_is_not_searched_for_ever() {
+    let log = two_runs(1);
+    let good = Good::new(&log);
+    let size = 1 << 60;
+    fs::write(
+        good.path("checkpoint"),
+        log.sign_checkpoint(size, log.root(1)),
+    )
+    .unwrap();
+    let report = good.failed();
+    assert!(report.failures_total > 10_000 && report.failures.len() == verify::KEPT);
+    assert!(
+        report.to_string().contains("missing entry bundles"),
         "{report}"
     );
 }

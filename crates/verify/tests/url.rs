@@ -1,5 +1,6 @@
 //! A log read over HTTP, from a static file server with a token, as any reader would.
 #![cfg(feature = "url")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 mod common;
 

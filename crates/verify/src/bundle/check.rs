@@ -16,13 +16,14 @@ use crate::meaning::Meaning;
 use crate::pipeline::{self, Work};
 use crate::report::{Check, Failure, Report, SealedValues, Subject};
 use crate::signatures::{SignatureJob, Signatures};
-use crate::{Options, VerifyError, trust};
+use crate::trust::{self, SignedRoot};
+use crate::{Options, VerifyError};
 
 /// Entries that are hashed and parsed in one go.
 const CHUNK: usize = 256;
 
-/// Checks the bundle at `path` against `policy`; of `options`, `threads`, `document`,
-/// `producer_keys` and `progress` apply.
+/// Checks the bundle at `path` against `policy`. Of `options`, `hashes_only` and `openings` do not
+/// apply: a bundle is checked in full, with the openings that it holds.
 ///
 /// # Errors
 ///
@@ -78,6 +79,9 @@ pub fn read(
     let Some(signed) = trust::checkpoint(policy, &header.checkpoint, &mut report) else {
         return Ok(report.finish());
     };
+    if let Some(note) = &options.since {
+        since(note, policy, &signed, &mut report);
+    }
     let total = header.entries;
     let proof = reader.take_proof();
 
@@ -141,6 +145,19 @@ pub fn read(
         report.leave_unchecked("run not sealed: completeness not shown");
     }
     Ok(report.finish())
+}
+
+/// Holds an earlier checkpoint against the bundle's, which a bundle allows at the same size only.
+fn since(note: &[u8], policy: &Policy, signed: &SignedRoot, report: &mut Report) {
+    match trust::since(policy, note, signed, report) {
+        Some(since) if since.size == signed.size => {
+            trust::hold_since(&since, Some(signed.hash), report);
+        }
+        Some(_) => report.leave_unchecked(
+            "the earlier checkpoint: only a check of the whole log can show that it has grown from it",
+        ),
+        None => {}
+    }
 }
 
 /// The failure that a broken bundle is; an error only if it could not be read.
