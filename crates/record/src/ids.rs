@@ -33,14 +33,27 @@ fn crockford(value: u128) -> [u8; 26] {
     std::array::from_fn(|at| CROCKFORD[(value >> (5 * (25 - at)) & 31) as usize])
 }
 
-/// Whether these are 26 upper-case Crockford characters of a number below 2^128.
-fn is_crockford(text: &[u8]) -> bool {
-    text.len() == 26
-        && text[0] <= b'7'
-        && text.iter().all(|&byte| {
-            byte.is_ascii_digit()
-                || byte.is_ascii_uppercase() && !matches!(byte, b'I' | b'L' | b'O' | b'U')
-        })
+const UPPER: u8 = 1;
+const LOWER: u8 = 2;
+
+/// In which case each byte is a Crockford character; digits are in both.
+const CASE: [u8; 256] = {
+    let mut case = [0; 256];
+    let mut at = 0;
+    while at < CROCKFORD.len() {
+        case[CROCKFORD[at] as usize] |= UPPER;
+        case[CROCKFORD[at].to_ascii_lowercase() as usize] |= LOWER;
+        at += 1;
+    }
+    case
+};
+
+/// Whether these are 26 Crockford characters, in this case, of a number below 2^128.
+fn is_crockford(text: &[u8], case: u8) -> bool {
+    let all = text
+        .iter()
+        .fold(case, |all, byte| all & CASE[usize::from(*byte)]);
+    text.len() == 26 && text[0] <= b'7' && all != 0
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -57,7 +70,7 @@ impl RunId {
     /// From its text, `None` where that is no ULID in upper case.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: [u8; 26] = text.as_bytes().try_into().ok()?;
-        is_crockford(&bytes).then_some(Self(bytes))
+        is_crockford(&bytes, UPPER).then_some(Self(bytes))
     }
 
     /// A new one: 48 bits of milliseconds, 80 random bits.
@@ -187,9 +200,7 @@ impl Pseudonym {
     /// From its text, `None` where it has another form.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes: [u8; 28] = text.as_bytes().try_into().ok()?;
-        let number = bytes.strip_prefix(b"p-")?;
-        let good = !number.iter().any(u8::is_ascii_uppercase)
-            && is_crockford(&bytes.map(|byte| byte.to_ascii_uppercase())[2..]);
+        let good = is_crockford(bytes.strip_prefix(b"p-")?, LOWER);
         good.then_some(Self(bytes))
     }
 

@@ -9,6 +9,35 @@
 //! It is *not* a log (see `tlog`), keeps nothing on disk, opens no connection, reads no clock and
 //! draws no randomness: those are passed in as [`Clock`] and [`Entropy`].
 //!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use record::kinds::{AnnotationPreference, Choice};
+//! use record::*;
+//! # struct Ambient;
+//! # impl Clock for Ambient {
+//! #     fn now(&self) -> Timestamp { Timestamp(1_795_420_800_000_000) }
+//! # }
+//! # impl Entropy for Ambient {
+//! #     fn fill(&self, bytes: &mut [u8]) { bytes.fill(7) }
+//! # }
+//! # let (clock, entropy) = (Arc::new(Ambient), Arc::new(Ambient));
+//! # let key = SigningKey::from_bytes(&[1; 32]);
+//! let run = RunId::generate(&*clock, &*entropy);
+//! let stream = StreamName::parse("rank0").unwrap();
+//! let producer = ProducerName::parse("trainer").unwrap();
+//! let mut writer = StreamWriter::open(run.into(), stream, producer, key, clock, entropy);
+//!
+//! let draft = Draft::new(AnnotationPreference::new(Choice::A))
+//!     .seal("response_a", &"Mix flour and water.".into(), Subject::Run)
+//!     .seal("response_b", &"Buy it.".into(), Subject::Run);
+//! for submission in writer.write(draft)? {
+//!     let record = submission.check()?;
+//!     println!("{} {} {}", record.seq(), record.kind_name(), record.leaf_hash());
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! [RFC 8785]: https://www.rfc-editor.org/rfc/rfc8785
 
 #![expect(

@@ -77,8 +77,18 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
     let body_to = cursor.pos;
 
     member(cursor, ",\"kind\":", "kind")?;
-    let kind_at = cursor.pos;
-    let kind_name = kind_name(cursor).map_err(|fault| fault.within("kind"))?;
+    // Only where kind and version are what was guessed is it known which fields there may be.
+    let guessed = guess
+        .filter(|(_, at)| *at == cursor.pos)
+        .map(|(kind, _)| kind);
+    let kind_name = match guessed {
+        Some(kind) => {
+            // Read already, with its quotes.
+            cursor.pos += kind.name().len() + 2;
+            kind.name()
+        }
+        None => kind_name(cursor).map_err(|fault| fault.within("kind"))?,
+    };
     let prev_at = cursor.pos;
     let prev = if cursor.eat_literal(",\"prev\":") {
         Some(hash(cursor).map_err(|fault| fault.within("prev"))?)
@@ -95,8 +105,6 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
     let sealed_at = cursor.pos;
     let has_sealed = cursor.eat_literal(",\"sealed\":");
     let sealed_from = cursor.pos;
-    // Only where kind and version are what was guessed is it known which fields there may be.
-    let guessed = guess.filter(|(_, at)| *at == kind_at).map(|(kind, _)| kind);
     if has_sealed {
         sealed(cursor, guessed)?;
     }
@@ -123,7 +131,9 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
     let version = version(cursor).map_err(|fault| fault.within("v"))?;
     cursor.expect(b'}')?;
 
-    let kind = Kind::parse(kind_name).filter(|kind| kind.version() == version);
+    let kind = guessed
+        .or_else(|| Kind::parse(kind_name))
+        .filter(|kind| kind.version() == version);
     if guess.is_some() && guessed.is_none() || guessed != kind {
         // The end looked like that of another kind: what was checked was not what had to be.
         let end = std::mem::replace(&mut cursor.pos, body_from);
@@ -170,20 +180,19 @@ fn missing_sealed(cursor: &Cursor<'_>, kind: Kind) -> Box<Fault> {
     cursor.fault(&format!("the member `sealed` with {}", fields.join(", ")))
 }
 
-/// The kind that a canonical record with this end has, and where its name stands. Only a guess: a
+/// The kind that a canonical record with this end has, and where its name's first quote stands. Only a guess: a
 /// sealed field might be called `kind`.
 #[inline]
 fn guess_kind(bytes: &[u8]) -> Option<(Kind, usize)> {
-    const KIND: &[u8] = b"\"kind\":";
+    const KIND: &[u8] = b"\"kind\":\"";
     let before = bytes.strip_suffix(b",\"v\":1}")?;
-    let at = memchr::memrchr_iter(b',', before)
+    let quote = memchr::memrchr_iter(b',', before)
         .take(6 + 64)
         .find(|at| bytes[at + 1..].starts_with(KIND))?
-        + 1
         + KIND.len();
-    let name = bytes.get(at + 1..)?;
+    let name = bytes.get(quote + 1..)?;
     let name = name.get(..name.iter().position(|byte| *byte == b'"')?)?;
-    Some((Kind::parse(std::str::from_utf8(name).ok()?)?, at))
+    Some((Kind::parse(std::str::from_utf8(name).ok()?)?, quote))
 }
 
 #[inline]

@@ -120,7 +120,7 @@ impl<'a> Record<'a> {
         &self.stream
     }
 
-    /// The member `seq`, at most [`MAX_INTEGER`].
+    /// The member `seq`, at most [`crate::MAX_INTEGER`].
     pub fn seq(&self) -> u64 {
         self.seq
     }

@@ -434,6 +434,15 @@ fn a_false_kind_at_the_end_misleads_nobody() {
     // A second member `kind` behind the first.
     let twice = GOOD.replace(",\"prev\"", ",\"kind\":\"metric.logged\",\"prev\"");
     assert!(Record::parse(twice.as_bytes()).is_err());
+    // A name that is right but for its quotes.
+    for (from, to) in [
+        (":\"annotation.p", ":[annotation.p"),
+        ("preference\",", "preference],"),
+    ] {
+        let unquoted = GOOD.replace(from, to);
+        assert_ne!(unquoted, *GOOD);
+        assert!(Record::parse(unquoted.as_bytes()).is_err());
+    }
     // A body that is right for the guessed kind, not for its own.
     let signed = SAMPLES
         .iter()
@@ -518,6 +527,20 @@ fn a_space_anywhere_is_seen() {
             assert_sound(&spaced);
             spaced[at] = b'\n';
             assert!(Record::parse(&spaced).is_err());
+        }
+    }
+}
+
+/// Every byte of every sample, replaced by each byte that JSON gives a meaning.
+#[test]
+fn every_byte_counts() {
+    for bytes in SAMPLES.iter() {
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            for with in b"{}[],:\"\\0e.-" {
+                changed[at] = *with;
+                assert_sound(&changed);
+            }
         }
     }
 }
