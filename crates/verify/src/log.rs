@@ -110,7 +110,7 @@ fn all_files(
     size: u64,
     report: &mut Report,
 ) -> Result<(), VerifyError> {
-    let Source::Directory(root) = source else {
+    let Some(root) = source.root() else {
         report.notes.push(
             "files cannot be listed over HTTP: unexpected ones were not looked for".to_owned(),
         );

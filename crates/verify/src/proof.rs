@@ -16,12 +16,12 @@ pub fn proof(name: &str, proof: &[u8], record: &[u8], policy: &Policy) -> Report
     let leaf = leaf_hash(record);
     report.counts.entries = 1;
     report.counts.bytes = record.len() as u64;
-    let outcome = TlogProof::parse(proof)
-        .and_then(|proof| Ok((proof.index.get(), proof.verify(&leaf, policy)?)));
+    let outcome =
+        TlogProof::parse(proof).and_then(|proof| Ok((proof.verify(&leaf, policy)?, proof)));
     let index = match outcome {
-        Ok((index, verified)) => {
-            trust::accept(verified, &mut report);
-            Some(index)
+        Ok((verified, proof)) => {
+            trust::accept(verified, proof.checkpoint.as_bytes(), &mut report);
+            Some(proof.index.get())
         }
         Err(error) => {
             report.fail(locate(

@@ -204,7 +204,7 @@ pub struct Signed {
     pub size: u64,
     /// The tree's root, base64.
     pub root: String,
-    /// The signed note itself, for whoever wants to keep it; empty where a proof was checked.
+    /// The signed note itself, to be kept for a later [`crate::Options::since`].
     #[serde(skip)]
     pub note: Vec<u8>,
 }

@@ -66,6 +66,19 @@ impl Source {
         }
     }
 
+    /// The directory whose files can be listed, if it is one.
+    #[cfg_attr(
+        not(feature = "url"),
+        expect(clippy::unnecessary_wraps, reason = "a URL has none")
+    )]
+    pub(crate) fn root(&self) -> Option<&Path> {
+        match self {
+            Self::Directory(root) => Some(root),
+            #[cfg(feature = "url")]
+            Self::Url(_) => None,
+        }
+    }
+
     /// Puts the bytes at `path` into `into` (replacing what it held); false if there is no such file.
     ///
     /// # Errors

@@ -24,13 +24,7 @@ impl From<Checkpoint> for SignedRoot {
 /// Checks a checkpoint note and notes who signed it; a failure, if it is not as the policy asks.
 pub(crate) fn checkpoint(policy: &Policy, note: &[u8], report: &mut Report) -> Option<SignedRoot> {
     match policy.check(note) {
-        Ok(verified) => {
-            let root = accept(verified, report);
-            if let Some(signed) = &mut report.checkpoint {
-                signed.note = note.to_vec();
-            }
-            Some(root)
-        }
+        Ok(verified) => Some(accept(verified, note, report)),
         Err(error) => {
             report.fail(
                 Failure::new(
@@ -46,7 +40,7 @@ pub(crate) fn checkpoint(policy: &Policy, note: &[u8], report: &mut Report) -> O
 }
 
 /// Notes what an accepted checkpoint says and who signed it.
-pub(crate) fn accept(verified: VerifiedCheckpoint, report: &mut Report) -> SignedRoot {
+pub(crate) fn accept(verified: VerifiedCheckpoint, note: &[u8], report: &mut Report) -> SignedRoot {
     let origin = verified.checkpoint.origin.clone();
     for signature in verified
         .log_signatures
@@ -75,7 +69,7 @@ pub(crate) fn accept(verified: VerifiedCheckpoint, report: &mut Report) -> Signe
         origin: root.origin.clone(),
         size: root.size,
         root: root.hash.to_string(),
-        note: Vec::new(),
+        note: note.to_vec(),
     });
     root
 }

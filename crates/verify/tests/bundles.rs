@@ -64,6 +64,26 @@ fn a_bundle_says_what_it_cannot_prove() {
     assert!(text.contains(&good.run), "{text}");
 }
 
+/// The example of `docs/spec/bundle.md`, made by another hand.
+#[test]
+fn the_example_of_the_specification() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/spec/examples");
+    let policy = Policy::parse(&std::fs::read(format!("{examples}/policy")).unwrap()).unwrap();
+    let bytes = std::fs::read(format!("{examples}/run.rlhf-bundle")).unwrap();
+    let report = check(&bytes, &policy);
+    assert_eq!(report.verdict, Verdict::Verified, "{report}");
+    assert_eq!((report.counts.entries, report.counts.opened), (6, 3));
+    for at in (0..bytes.len()).step_by(3) {
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x20;
+        assert_eq!(
+            check(&changed, &policy).verdict,
+            Verdict::Failed,
+            "byte {at}"
+        );
+    }
+}
+
 #[test]
 fn from_a_file_too() {
     let good = good();
