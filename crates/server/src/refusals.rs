@@ -80,3 +80,86 @@ impl From<CardError> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::header::RETRY_AFTER;
+    use axum::response::IntoResponse;
+
+    #[test]
+    fn who_is_turned_away_for_now_is_told_when_to_come_again() {
+        for (error, code) in [
+            (SubmitError::Overloaded { waiting: 8_192 }, "overloaded"),
+            (
+                SubmitError::Failed {
+                    reason: "no space".into(),
+                },
+                "unavailable",
+            ),
+            (SubmitError::Closed, "unavailable"),
+        ] {
+            let problem = Problem::from(error);
+            assert_eq!((problem.status(), problem.code()), (503, code));
+            let response = problem.into_response();
+            let seconds = response.headers()[RETRY_AFTER].to_str().unwrap();
+            assert!(seconds.parse::<u32>().unwrap() >= 1);
+        }
+        let gone = AppendError {
+            line: None,
+            code: AppendCode::Unavailable,
+            reason: "x".into(),
+        };
+        assert_eq!(Problem::from(gone).status(), 503);
+    }
+
+    #[test]
+    fn a_request_too_large_is_told_from_a_record_too_large() {
+        let error = |line| AppendError {
+            line,
+            code: AppendCode::TooLarge,
+            reason: "x".into(),
+        };
+        assert_eq!(Problem::from(error(None)).code(), "request-too-large");
+        assert_eq!(Problem::from(error(Some(3))).code(), "record-too-large");
+    }
+
+    #[test]
+    fn what_the_server_failed_at_is_not_told_to_callers() {
+        let error = LedgerError::Corrupt {
+            what: "a tile".into(),
+            reason: "secret".into(),
+        };
+        let problem = Problem::from(error);
+        assert_eq!((problem.status(), problem.code()), (500, "internal"));
+        assert!(!serde_json::to_string(&problem).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn every_code_of_the_ledger_is_documented() {
+        use AppendCode as Code;
+        for code in [
+            Code::TooLarge,
+            Code::NotCanonical,
+            Code::Malformed,
+            Code::UnknownKind,
+            Code::UnknownVersion,
+            Code::BadOpening,
+            Code::SeqGap,
+            Code::WrongPrev,
+            Code::BadSignature,
+            Code::Conflict,
+            Code::BadStream,
+            Code::BadRun,
+            Code::RunSealed,
+            Code::BadSeal,
+            Code::Forbidden,
+            Code::Unavailable,
+        ] {
+            let found = crate::catalogue::PROBLEMS
+                .iter()
+                .any(|(name, _)| *name == code.as_str());
+            assert!(found, "{}", code.as_str());
+        }
+    }
+}
