@@ -52,7 +52,7 @@ impl Ledger {
         let size = published.checkpoint.size;
         let mut indices = Vec::new();
         self.spans(Scope::Run(run), size.0, |first, count| {
-            indices.extend(first..first + count)
+            indices.extend(first..first + count);
         })?;
         if indices.is_empty() {
             return Err(missing());
@@ -105,7 +105,7 @@ impl Ledger {
         let keys: HashSet<PublicKey> = self.streams(run)?.iter().map(|head| head.key).collect();
         let mut spans = Vec::new();
         self.spans(Scope::Ledger, size, |first, count| {
-            spans.push(first..first + count)
+            spans.push(first..first + count);
         })?;
         let mut found = Vec::new();
         let mut done = 0;

@@ -102,7 +102,6 @@ impl Ledger {
     ///
     /// # Errors
     /// The directory holds a ledger or something else, or cannot be written.
-    #[expect(clippy::needless_pass_by_value, reason = "as `open`, which keeps them")]
     pub fn create(dir: &Path, options: Options) -> Result<Self, LedgerError> {
         let data = DataDir::create(dir)?;
         keys::create_missing(dir, &*options.entropy)?;
@@ -131,6 +130,10 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::open`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "options are made to open one ledger"
+    )]
     pub fn open_with(
         dir: &Path,
         options: Options,
@@ -148,11 +151,11 @@ impl Ledger {
 
         let meta = SqliteMeta::open(&data.database())?;
         let latest = recover::published(&meta, &own_policy)?;
-        let (stored, published) = latest.ok_or_else(|| {
+        let (latest, published) = latest.ok_or_else(|| {
             LedgerError::corrupt("ledger.sqlite", "it holds no checkpoint; restore it")
         })?;
         let (journal, recovery) =
-            FileJournal::open(&data.journal(), stored.size, JournalOptions::default())?;
+            FileJournal::open(&data.journal(), latest.size, JournalOptions::default())?;
         if recovery.cut_bytes > 0 {
             tracing::warn!(
                 bytes = recovery.cut_bytes,
@@ -169,7 +172,7 @@ impl Ledger {
             SigningKey::from_bytes(&seed)
         };
         let threads = Threads::prepare(
-            dir, &options, stores, &stored, published, signers, &operator,
+            dir, &options, stores, &latest, published, signers, &operator,
         )?;
         let (shared, threads) = threads.start()?;
         let origin = manifest.origin;
@@ -430,8 +433,8 @@ impl Threads {
         dir: &Path,
         options: &Options,
         stores: Stores,
-        stored: &StoredCheckpoint,
-        published: Published,
+        latest: &StoredCheckpoint,
+        served: Published,
         signers: Signers,
         operator: &SigningKey,
     ) -> Result<Self, LedgerError> {
@@ -440,12 +443,12 @@ impl Threads {
             meta,
             journal,
         } = stores;
-        let size = stored.size;
-        recover::serve(&*objects, &published)?;
-        let edge = Edge::load(&*objects, size, &stored.root)?;
+        let size = latest.size;
+        recover::serve(&*objects, &served)?;
+        let edge = Edge::load(&*objects, size, &latest.root)?;
         let tail = recover::tail(&*objects, size)?;
         let reader = Reader::new(objects, Arc::clone(&meta));
-        reader.set_published(published.clone());
+        reader.set_published(served.clone());
         if recover::catch_up(&*meta, &reader, size)? > 0 {
             tracing::info!(size, "brought the index up from the entry bundles");
         }
@@ -468,7 +471,7 @@ impl Threads {
             journal,
             state,
         ));
-        shared.publish(published);
+        shared.publish(served);
         shared
             .status
             .sequenced
@@ -489,7 +492,7 @@ impl Threads {
             shared: Arc::clone(&shared),
             signers: Arc::new(signers),
             interval: options.publish_interval,
-            latest: Some((size, stored.root)),
+            latest: Some((size, latest.root)),
             edge,
             tail,
             last_time: 0,

@@ -166,18 +166,17 @@ impl Reader {
         let mut page = Page::default();
         let mut bytes = 0;
         let mut full = false;
-        let kind = query.kind;
         let take = |index: u64, entry: &[u8], page: &mut Page| -> Result<bool, LedgerError> {
-            let fits = match (query.scope, kind) {
-                (None, None) => true,
-                _ => {
-                    let record = Record::parse_envelope(entry)?;
-                    query.scope.is_none_or(|scope| scope == record.scope())
-                        && kind.is_none_or(|kind| record.is(kind))
-                }
-            };
-            if !fits || index < from {
+            if index < from {
                 return Ok(false);
+            }
+            if query.scope.is_some() || query.kind.is_some() {
+                let record = Record::parse_envelope(entry)?;
+                let fits = query.scope.is_none_or(|scope| scope == record.scope())
+                    && query.kind.is_none_or(|kind| record.is(kind));
+                if !fits {
+                    return Ok(false);
+                }
             }
             if page.records.len() >= limit || bytes >= MAX_PAGE_BYTES {
                 return Ok(true);

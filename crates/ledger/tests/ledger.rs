@@ -1,5 +1,10 @@
 //! What a ledger is for: records go in, are published, read back, proved, bundled and verified.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made is a failed test"
+)]
+
 mod common;
 
 use std::fs;
@@ -13,6 +18,7 @@ use tlog::TlogProof;
 use verify::Verdict;
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told once")]
 fn a_run_is_recorded_published_proved_bundled_and_verified() {
     let fixture = Fixture::new();
     let ledger = &fixture.ledger;

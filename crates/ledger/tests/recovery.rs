@@ -1,6 +1,11 @@
 //! Every step of publication fails, done and not done, once and for good; then the ledger is opened
 //! again. What was acknowledged is there once, and no checkpoint is contradicted (I1, I3).
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made is a failed test"
+)]
+
 mod common;
 mod failing;
 

@@ -1,6 +1,11 @@
 //! Bad input: each refusal says what is wrong, none of the request is recorded, and the ledger goes
 //! on.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a fixture that cannot be made is a failed test"
+)]
+
 mod common;
 
 use common::{Fixture, ends, metric, producer};
