@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         .map_err(|e| Failure::unavailable(format!("the listener has no address: {e}")))?;
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served = Arc::clone(&ledger);
-    let server = std::thread::spawn(move || {
+    let thread = std::thread::spawn(move || {
         run_server(
             listener,
             Arc::clone(&served),
@@ -94,10 +94,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         runtime.block_on(asked_to_stop(&ledger));
     }
     drop(stop);
-    let served = server
+    let outcome_of_serving = thread
         .join()
         .map_err(|_| Failure::unavailable("the server died of a defect; please report it"))?;
     ledger.close().map_err(ledger_failure)?;
-    served.map_err(Failure::unavailable)?;
+    outcome_of_serving.map_err(Failure::unavailable)?;
     outcome
 }

@@ -1,8 +1,14 @@
 //! What was acknowledged survives (I1, I2), and one directory has one process (I12).
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 mod common;
 
 use common::{ADMIN, Desk, Server};
+
+fn with<'a>(args: &[&'a str], remote: &[&'a str]) -> Vec<&'a str> {
+    [args, remote].concat()
+}
 
 #[test]
 fn kill_9_loses_nothing_that_was_acknowledged() {
@@ -18,9 +24,6 @@ fn kill_9_loses_nothing_that_was_acknowledged() {
             "--key",
             "producer.key",
         ];
-        fn with<'a>(args: &[&'a str], remote: &[&'a str]) -> Vec<&'a str> {
-            [args, remote].concat()
-        }
         let name = format!("round-{round}");
         desk.ok(&with(&["run", "start", "--name", &name], &remote));
         let event = br#"{"kind":"annotation.preference","body":{"choice":"b"},"sealed":{"response_a":"x","response_b":"y"}}"#;

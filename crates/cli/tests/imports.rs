@@ -1,5 +1,7 @@
 //! Published feedback files become records: whole or not at all, once, and onwards from where it stopped.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 mod common;
 
 use std::fs;
@@ -110,14 +112,10 @@ fn a_malformed_row_stops_everything_unless_it_may_be_rejected() {
 #[test]
 fn an_import_that_was_killed_goes_on_where_it_stopped() {
     let desk = Desk::with_ledger();
-    let rows: String = (0..20_000)
-        .map(|i| {
-            format!(
-                "{{\"prompt\":\"question {i}\",\"chosen\":\"good {i}\",\"rejected\":\"bad {i}\"}}\n"
-            )
-        })
+    let rows: Vec<String> = (0..20_000)
+        .map(|i| format!(r#"{{"prompt":"question {i}","chosen":"good {i}","rejected":"bad {i}"}}"#))
         .collect();
-    fs::write(desk.path("many.jsonl"), rows).unwrap();
+    fs::write(desk.path("many.jsonl"), rows.join("\n")).unwrap();
     let args = ["import", "--format", "trl", "many.jsonl", "--run", "many"];
     let mut kills = 0;
     for delay_ms in [300, 600, 900] {

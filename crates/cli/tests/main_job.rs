@@ -1,5 +1,7 @@
 //! The main job as a user does it: record, seal, verify, bundle, prove, card; and what happens when somebody cheats.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 mod common;
 
 use std::fs;

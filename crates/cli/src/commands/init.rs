@@ -47,7 +47,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             "  keys         {}   keep them to yourself, and keep a copy",
             args.data_dir.join("keys").display()
         );
-        println!("  admin token  {}", admin);
+        println!("  admin token  {admin}");
         println!();
         println!("The token is shown this once. Next: rlhf-audit run start --name my-first-run");
     }

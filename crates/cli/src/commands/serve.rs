@@ -134,10 +134,7 @@ fn first_admin(args: &Args, ledger: &Ledger) -> Result<(), Failure> {
         let (token, _) = ledger
             .create_token("first admin", Role::Admin, None)
             .map_err(ledger_failure)?;
-        eprintln!(
-            "rlhf-audit: the first admin's token, shown this once: {}",
-            token
-        );
+        eprintln!("rlhf-audit: the first admin's token, shown this once: {token}");
     }
     Ok(())
 }
