@@ -6,6 +6,7 @@
 
 mod client;
 mod error;
+mod joined;
 mod recorder;
 mod retry;
 mod transport;

@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 use serde::de::DeserializeOwned;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use ureq::http::{Method, Request, Response, StatusCode};
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, Body};
 
 use crate::error::{ClientError, Problem};
+use crate::joined::JoinedConnector;
 use crate::retry::RetryPolicy;
 
 /// The most bytes of an answer that is held in memory. The largest is 1,000 records of 64 KiB.
@@ -40,7 +43,7 @@ impl Transport {
                 url: url.to_owned(),
             });
         }
-        let agent = Agent::config_builder()
+        let config = Agent::config_builder()
             .http_status_as_error(false)
             // A redirect would carry records, or a token, to where nobody meant them to go.
             .max_redirects(0)
@@ -49,8 +52,9 @@ impl Transport {
             .timeout_connect(Some(Duration::from_secs(5)))
             .timeout_send_body(Some(Duration::from_mins(1)))
             .timeout_recv_response(Some(Duration::from_secs(30)))
-            .build()
-            .new_agent();
+            .build();
+        let connector = DefaultConnector::new().chain(JoinedConnector);
+        let agent = Agent::with_parts(config, connector, DefaultResolver::default());
         Ok(Self {
             agent,
             base: base.to_owned(),
