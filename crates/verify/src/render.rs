@@ -1,7 +1,7 @@
 //! A report as plain text: the verdict, what was checked, what failed, what it rests on, and what it
 //! does not prove. No colours: the CLI adds those it wants.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use crate::report::{Failure, Named, Report, SealedValues, Subject, Verdict};
 
@@ -23,13 +23,13 @@ impl fmt::Display for Failure {
             write!(f, ", record {index}")?;
         }
         if let Some(path) = &self.path {
-            write!(f, ", {path}")?;
+            write!(f, ", {}", Printable(path))?;
         }
         if let Some(run) = &self.run {
-            write!(f, ", run {run}")?;
+            write!(f, ", run {}", Printable(run))?;
         }
         if let Some(stream) = &self.stream {
-            write!(f, ", stream {stream}")?;
+            write!(f, ", stream {}", Printable(stream))?;
         }
         if let Some(seq) = self.seq {
             write!(f, ", seq {seq}")?;
@@ -37,8 +37,24 @@ impl fmt::Display for Failure {
         write!(
             f,
             "\n    expected {}\n    found    {}",
-            self.expected, self.found
+            Printable(&self.expected),
+            Printable(&self.found)
         )
+    }
+}
+
+/// Text from the log without what a terminal would obey: a file's name can hold anything.
+struct Printable<'a>(&'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            f.write_char(if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            })
+        })
     }
 }
 
@@ -311,6 +327,17 @@ mod tests {
         assert_eq!(report.verdict, Verdict::NothingToCheck);
         assert_eq!(report.verdict.exit_code(), 1);
         assert!(report.to_string().contains("nothing to check"));
+    }
+
+    #[test]
+    fn nothing_from_the_log_reaches_the_terminal_as_a_command() {
+        let failure = Failure::new(Check::UnexpectedFile, "a", "b\x1b[2J").path("tile/\u{9b}\r\nx");
+        let text = failure.to_string();
+        assert_eq!(text.lines().count(), 3, "{text:?}");
+        assert!(
+            !text.chars().any(|c| c.is_control() && c != '\n'),
+            "{text:?}"
+        );
     }
 
     #[test]
