@@ -243,8 +243,7 @@ fn indexed(around: &Surroundings<'_>, entry: &Entry) -> Result<(Hash, u64), Ledg
         .meta
         .find(scope.as_str(), stream.as_str(), place.seq)?
         .ok_or_else(|| LedgerError::corrupt("the index", format!("{scope}/{stream} has a gap")))?;
-    let bytes = around.reader.integrated(index)?;
-    Ok((tlog::leaf_hash(&bytes), index))
+    Ok((around.reader.leaf(index)?, index))
 }
 
 fn unavailable(at: usize, error: &LedgerError) -> AppendError {

@@ -483,6 +483,7 @@ impl Threads {
         let sequencer = Sequencer {
             shared: Arc::clone(&shared),
             own,
+            operator: operator.clone(),
             unsigned_since: unsigned.then(Instant::now),
             enrolled,
             noted: std::collections::VecDeque::new(),
@@ -530,7 +531,10 @@ impl Threads {
 }
 
 /// The writer of the server's own stream, and whether records of it wait for a signature.
-fn own_stream(shared: &Shared, operator: &SigningKey) -> Result<(StreamWriter, bool), LedgerError> {
+pub(crate) fn own_stream(
+    shared: &Shared,
+    operator: &SigningKey,
+) -> Result<(StreamWriter, bool), LedgerError> {
     let (clock, entropy) = (Arc::clone(&shared.clock), Arc::clone(&shared.entropy));
     let (scope, stream) = (Scope::Ledger, StreamName::SERVER);
     let mut state = shared.state();

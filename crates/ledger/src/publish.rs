@@ -98,8 +98,11 @@ impl Publisher {
             .collect();
         self.shared.reader.objects.put_many(&objects)?;
 
-        apply_index(&*self.shared.meta, groups, to)?;
-        self.shared.reader.set_integrated(to);
+        {
+            let _indexing = self.shared.indexing();
+            apply_index(&*self.shared.meta, groups, to)?;
+            self.shared.reader.set_integrated(to);
+        }
 
         let published = self.swap(to, edge.root())?;
         self.shared

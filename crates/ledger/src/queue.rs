@@ -156,3 +156,53 @@ impl Queue {
         drop(requests);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use record::kinds::FindingRaised;
+
+    fn request() -> Request {
+        let (reply, _) = oneshot::channel();
+        let draft = Box::new(Draft::new(FindingRaised::new("test".to_owned())));
+        Request::Own { draft, reply }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_turned_away_and_what_is_taken_makes_room() {
+        let queue = Queue::default();
+        for _ in 0..MAX_REQUESTS {
+            queue.push(request()).unwrap();
+        }
+        let full = SubmitError::Overloaded {
+            waiting: MAX_REQUESTS,
+        };
+        assert_eq!(queue.push(request()), Err(full));
+        let Taken::Work(taken) = queue.take(None) else {
+            panic!("there was work")
+        };
+        assert_eq!(taken.len(), MAX_REQUESTS);
+        queue.push(request()).unwrap();
+    }
+
+    #[test]
+    fn a_stopped_queue_says_why_and_is_emptied_first() {
+        let queue = Queue::default();
+        queue.push(request()).unwrap();
+        queue.stop(SubmitError::Closed);
+        queue.stop(SubmitError::Failed {
+            reason: "later".to_owned(),
+        });
+        assert_eq!(queue.push(request()), Err(SubmitError::Closed));
+        assert!(matches!(queue.take(None), Taken::Work(_)));
+        assert!(matches!(queue.take(None), Taken::Closed));
+    }
+
+    #[test]
+    fn waiting_ends_at_the_deadline() {
+        assert!(matches!(
+            Queue::default().take(Some(Instant::now())),
+            Taken::Deadline
+        ));
+    }
+}

@@ -4,11 +4,14 @@
 //! what is integrated.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use record::{Kind, Record, Scope};
 use store::{MetaStore, ObjectStore};
-use tlog::{Checkpoint, EntryBundle, HashReader, HashTile, LeafIndex, TileId, TlogProof, TreeSize};
+use tlog::{
+    Checkpoint, EntryBundle, Hash, HashReader, HashTile, LeafIndex, TileId, TileLevel, TlogProof,
+    TreeSize,
+};
 
 use crate::LedgerError;
 use crate::tree::{locate, read_entries, read_tile};
@@ -59,6 +62,8 @@ pub(crate) struct Reader {
     /// How many records are in durable tiles and in the index.
     integrated: AtomicU64,
     published: RwLock<Option<Published>>,
+    /// The full tile of leaf hashes asked for last: resends come in the order of the log.
+    last_leaves: Mutex<Option<(u64, HashTile)>>,
 }
 
 impl Reader {
@@ -68,6 +73,7 @@ impl Reader {
             meta,
             integrated: AtomicU64::new(0),
             published: RwLock::new(None),
+            last_leaves: Mutex::default(),
         }
     }
 
@@ -102,9 +108,28 @@ impl Reader {
         published.as_ref().map_or(0, |p| p.checkpoint.size.0)
     }
 
-    /// A record that is integrated, published or not.
-    pub(crate) fn integrated(&self, index: u64) -> Result<Vec<u8>, LedgerError> {
-        self.record(index, self.integrated_size())
+    /// The leaf hash of a record that is integrated, published or not.
+    pub(crate) fn leaf(&self, index: u64) -> Result<Hash, LedgerError> {
+        let (tile, at) = locate(LeafIndex(index));
+        let mut last = self
+            .last_leaves
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let leaves = match last.take() {
+            Some((known, leaves)) if known == tile => leaves,
+            _ => {
+                let size = TreeSize(self.integrated_size());
+                let id = TileId::in_tree(TileLevel::Hashes(0), tile, size)
+                    .ok_or_else(|| LedgerError::corrupt("the index", "it is ahead of the log"))?;
+                read_tile(&*self.objects, id)?
+            }
+        };
+        let leaf = leaves.hashes().get(at).copied();
+        // A partial tile is soon another one.
+        if leaves.width() == BUNDLE as u16 {
+            *last = Some((tile, leaves));
+        }
+        leaf.ok_or_else(|| LedgerError::corrupt(format!("leaf tile {tile}"), "too short"))
     }
 
     /// A published record.

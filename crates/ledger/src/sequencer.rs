@@ -4,13 +4,15 @@
 //! one group with one sync, and only then answers. There is no timer in the way of an append.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use record::kinds::{FindingRaised, IncidentReported, ProducerEnrolled, Severity};
-use record::{Draft, Kind, Record, RecordHash, Scope, StreamName, StreamWriter, Submission};
-use store::JournalEntry;
+use record::{
+    Draft, Kind, Record, RecordHash, Scope, SigningKey, StreamName, StreamWriter, Submission,
+};
+use store::{JournalEntry, StoreError};
 use tokio::sync::oneshot;
 
 use crate::accept::entry;
@@ -18,8 +20,10 @@ use crate::admit::{Conflict, Enrolment, Step, Surroundings, admit, enrolment};
 use crate::backlog::Sequenced;
 use crate::entry::{Entry, Place};
 use crate::error::{AppendCode, AppendError, LedgerError};
+use crate::ledger::own_stream;
 use crate::principal::Principal;
 use crate::queue::{Request, Taken};
+use crate::recover;
 use crate::shared::{Counters, Shared};
 use crate::state::State;
 use crate::ticket::{AppendResult, Receipt};
@@ -36,6 +40,8 @@ pub(crate) struct Sequencer {
     pub(crate) shared: Arc<Shared>,
     /// The server's own stream.
     pub(crate) own: StreamWriter,
+    /// The key that signs it.
+    pub(crate) operator: SigningKey,
     /// Since when that has unsigned records.
     pub(crate) unsigned_since: Option<Instant>,
     /// Keys that are enrolled.
@@ -46,11 +52,13 @@ pub(crate) struct Sequencer {
     pub(crate) next: u64,
 }
 
+type Answers = Vec<(oneshot::Sender<AppendResult>, AppendResult)>;
+
 /// What one turn writes and whom it answers.
 #[derive(Default)]
 struct Group {
     entries: Vec<Entry>,
-    answers: Vec<(oneshot::Sender<AppendResult>, AppendResult)>,
+    answers: Answers,
 }
 
 impl Sequencer {
@@ -105,12 +113,16 @@ impl Sequencer {
         if due && let Some(signed) = self.own.sign() {
             self.push_own(&mut state, &mut group, signed)?;
         }
-        drop(state);
-        self.finish(group)
+        self.finish(group, state)
     }
 
-    /// Makes the group durable, answers, hands it on.
-    fn finish(&mut self, group: Group) -> Result<(), LedgerError> {
+    /// Makes the group durable, answers, hands it on. The state is not let go before: what anybody
+    /// sees of a stream is durable.
+    fn finish(
+        &mut self,
+        group: Group,
+        mut state: MutexGuard<'_, State>,
+    ) -> Result<(), LedgerError> {
         let Group { entries, answers } = group;
         let first = self.next;
         if !entries.is_empty() {
@@ -122,7 +134,16 @@ impl Sequencer {
                     principal: entry.by.as_deref().unwrap_or_default().as_bytes(),
                 })
                 .collect();
-            self.shared.journal().append_group(first, &frames)?;
+            let written = self.shared.journal().append_group(first, &frames);
+            match written {
+                Ok(()) => {}
+                // Nothing was kept, and the journal can be used as before: a full disk, most likely.
+                Err(error) if !error.is_fatal() => {
+                    drop(state);
+                    return self.go_back(answers, &error);
+                }
+                Err(error) => return Err(error.into()),
+            }
             self.next += entries.len() as u64;
             self.shared
                 .status
@@ -137,13 +158,35 @@ impl Sequencer {
         if entries.is_empty() {
             return Ok(());
         }
-        let sequenced = snapshot(&mut self.shared.state(), first, entries);
+        let sequenced = snapshot(&mut state, first, entries);
+        state.shrink(self.shared.reader.integrated_size());
+        drop(state);
         if !self.shared.backlog.push(sequenced) {
             return Err(LedgerError::corrupt("the publisher", "it has stopped"));
         }
-        self.shared
-            .state()
-            .shrink(self.shared.reader.integrated_size());
+        Ok(())
+    }
+
+    /// Forgets a group that was not written: what is known is read back from index and journal.
+    fn go_back(&mut self, answers: Answers, error: &StoreError) -> Result<(), LedgerError> {
+        tracing::error!(%error, "a group could not be written, nothing of it was recorded");
+        let shared = Arc::clone(&self.shared);
+        {
+            // The index must not grow meanwhile, nor the journal shrink.
+            let _indexing = shared.indexing();
+            let journal = shared.journal();
+            let (state, groups) = recover::replay(&**journal, &*shared.meta, shared.reader.size())?;
+            self.enrolled = recover::enrolled(&shared.reader, &groups)?;
+            *shared.state() = state;
+        }
+        let (own, unsigned) = own_stream(&shared, &self.operator)?;
+        self.own = own;
+        self.unsigned_since = unsigned.then(Instant::now);
+        self.noted.clear();
+        for (reply, _) in answers {
+            let reason = format!("nothing of the request was recorded: {error}");
+            let _ = reply.send(Err(AppendError::whole(AppendCode::Unavailable, reason)));
+        }
         Ok(())
     }
 

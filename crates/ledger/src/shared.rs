@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) journal: SharedJournal,
     pub(crate) state: Mutex<State>,
     pub(crate) status: Counters,
+    indexing: Mutex<()>,
     abandoned: AtomicBool,
     progress: Progress,
 }
@@ -58,6 +59,7 @@ impl Shared {
             journal: Mutex::new(journal),
             state: Mutex::new(state),
             status: Counters::default(),
+            indexing: Mutex::default(),
             abandoned: AtomicBool::new(false),
             progress: Progress::default(),
         }
@@ -78,6 +80,11 @@ impl Shared {
 
     pub(crate) fn journal(&self) -> MutexGuard<'_, Box<dyn Journal>> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held while the index grows, and by whoever needs it to stand still.
+    pub(crate) fn indexing(&self) -> MutexGuard<'_, ()> {
+        self.indexing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {

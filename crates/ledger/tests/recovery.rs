@@ -282,3 +282,36 @@ fn a_log_that_does_not_hold_together_is_not_opened() {
     let error = Ledger::open(dir.path(), options(&clock)).unwrap_err();
     assert!(error.to_string().contains("its tiles hash to"), "{error}");
 }
+
+#[test]
+fn a_full_disk_refuses_what_it_cannot_keep_and_the_ledger_goes_on() {
+    let mut shaky = Shaky::new();
+    shaky.append(5);
+    let mut other = shaky.fixture.writer(shaky.owner.scope(), "rank1", 2);
+    for round in 0..3 {
+        shaky.faults.set(Step::Journal, Fault::Full, 1);
+        let batch = shaky.owner.write(metric(3.0)).unwrap();
+        let error = shaky.fixture.submit(batch.clone()).unwrap_err();
+        assert_eq!(error.code.as_str(), "unavailable");
+        assert!(error.reason.contains("no space left"), "{error}");
+        // A stream of a new key, whose enrolment is lost with the first try and made with the next.
+        shaky.faults.set(Step::Journal, Fault::Full, 1);
+        let opened = other.write(metric(1.0)).unwrap();
+        assert!(shaky.fixture.submit(opened.clone()).is_err());
+        let receipts = shaky.fixture.append(opened.clone());
+        shaky.acknowledged.extend(opened.into_iter().zip(receipts));
+        let receipts = shaky.fixture.append(batch.clone());
+        assert!(!receipts[0].duplicate);
+        shaky.acknowledged.extend(batch.into_iter().zip(receipts));
+        if round == 1 {
+            shaky.fixture.published();
+        }
+    }
+    assert!(shaky.fixture.status().failed.is_none());
+    shaky.check();
+    let query = ledger::Query {
+        kind: Some(record::Kind::ProducerEnrolled),
+        ..Default::default()
+    };
+    assert_eq!(shaky.fixture.ledger.query(&query).unwrap().records.len(), 2);
+}

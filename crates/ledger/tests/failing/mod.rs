@@ -25,6 +25,8 @@ pub(crate) enum Step {
 pub(crate) enum Fault {
     NotDone,
     DoneButFailed,
+    /// Not done, and known not to be: a full disk.
+    Full,
 }
 
 /// Which steps fail, how, and how often still.
@@ -47,6 +49,13 @@ impl Faults {
         match self.next(step) {
             None => act(),
             Some(Fault::NotDone) => Err(failed(step)),
+            Some(Fault::Full) => {
+                let source = io::Error::from(io::ErrorKind::StorageFull);
+                Err(StoreError::Full {
+                    path: "journal".into(),
+                    source,
+                })
+            }
             Some(Fault::DoneButFailed) => {
                 act()?;
                 Err(failed(step))
@@ -104,7 +113,7 @@ impl ObjectStore for Objects {
         match self.1.next(Step::PutTiles) {
             None => self.0.put_many(objects),
             // Some are there and some are not.
-            Some(Fault::NotDone) => {
+            Some(Fault::NotDone | Fault::Full) => {
                 self.0.put_many(&objects[..objects.len() / 2])?;
                 Err(failed(Step::PutTiles))
             }
