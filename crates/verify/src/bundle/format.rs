@@ -74,7 +74,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// Writes one entry: its log index, the record's bytes, and its openings as
-    /// [`openings_json`] makes them, or nothing.
+    /// [`record::to_bundle_openings`] makes them, or nothing.
     ///
     /// # Errors
     ///

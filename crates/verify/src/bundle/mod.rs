@@ -1,6 +1,6 @@
 //! A bundle: one file with which one run is verified offline.
 //!
-//! [`format`] is the frame, shared with the ledger that writes bundles; [`check`] verifies one.
+//! [`mod@format`] is the frame, shared with the ledger that writes bundles; [`check`] verifies one.
 
 pub mod check;
 pub mod format;
