@@ -349,3 +349,12 @@ pub(crate) struct Readiness {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) parts: BTreeMap<&'static str, Part>,
 }
+
+/// A file's bytes, in the form the path says.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(
+    dead_code,
+    reason = "only its schema is used: the bytes themselves are streamed"
+)]
+pub(crate) struct File(Vec<u8>);

@@ -5,7 +5,7 @@ use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use ledger::Role;
 
-use crate::api::BundleParams;
+use crate::api::{BundleParams, File};
 use crate::auth::Caller;
 use crate::extract::{Named, Params};
 use crate::problem::Problem;
@@ -23,7 +23,7 @@ use crate::stream;
     tag = "Runs",
     params(("run" = String, Path, description = "The run's id, or its name"), BundleParams),
     responses(
-        (status = 200, description = "The bundle", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "The bundle", body = File, content_type = "application/octet-stream"),
         (status = 403, description = "`forbidden`: openings are for admins", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not-found`, or `not-published`", body = Problem, content_type = "application/problem+json"),
     ),

@@ -5,6 +5,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use tlog::TileId;
 
+use crate::api::File;
 use crate::extract::Named;
 use crate::problem::Problem;
 use crate::state::State;
@@ -53,7 +54,7 @@ pub(crate) async fn checkpoint(Extracted(state): Extracted<State>) -> Result<Res
         ("index" = String, Path, description = "Such as `000`, `x001/234`, `273.p/112`"),
     ),
     responses(
-        (status = 200, description = "Up to 256 hashes of 32 bytes", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "Up to 256 hashes of 32 bytes", body = File, content_type = "application/octet-stream"),
         (status = 404, description = "`not-found`: no such tile, or not any more (a partial tile goes once the full one is there)", body = Problem, content_type = "application/problem+json"),
     ),
 )]
@@ -75,7 +76,7 @@ pub(crate) async fn tile(
     tag = "Log",
     params(("index" = String, Path, description = "Such as `000`, `x001/234`, `273.p/112`")),
     responses(
-        (status = 200, description = "The entries", body = Vec<u8>, content_type = "application/octet-stream"),
+        (status = 200, description = "The entries", body = File, content_type = "application/octet-stream"),
         (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = ["reader", "admin"]))
