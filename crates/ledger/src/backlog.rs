@@ -9,7 +9,7 @@ use crate::entry::Entry;
 use crate::state::{RunSnapshot, StreamSnapshot};
 
 /// Most bytes that wait here: some seconds of the largest load.
-const MAX_BYTES: usize = 96 << 20;
+const MAX_BYTES: usize = 64 << 20;
 
 /// One group, with its streams and runs as they stand after it.
 #[derive(Debug, Default)]
@@ -25,10 +25,21 @@ pub(crate) struct Sequenced {
 struct Inner {
     groups: Vec<Sequenced>,
     bytes: usize,
-    /// Whoever wants a checkpoint at once.
+    /// Somebody wants a checkpoint at once.
     hurry: bool,
-    closed: bool,
-    failed: bool,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Open,
+    /// The ledger closes: something may still come, but nobody waits for a broken disk.
+    Closing,
+    /// Nothing more comes.
+    Closed,
+    /// Nothing more is taken, not even what is there.
+    Failed,
 }
 
 /// See the module.
@@ -47,13 +58,13 @@ impl Backlog {
     pub(crate) fn push(&self, group: Sequenced) -> bool {
         let weight = weight(&group);
         let mut inner = self.lock();
-        while inner.bytes > 0 && inner.bytes + weight > MAX_BYTES && !inner.failed {
+        while inner.bytes > 0 && inner.bytes + weight > MAX_BYTES && inner.phase != Phase::Failed {
             inner = self
                 .changed
                 .wait(inner)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        if inner.failed {
+        if inner.phase == Phase::Failed {
             return false;
         }
         inner.bytes += weight;
@@ -66,17 +77,24 @@ impl Backlog {
         true
     }
 
+    /// Adds what the journal held at the start, without a limit: nobody takes from here yet, so
+    /// waiting for room would be waiting for ever.
+    pub(crate) fn preload(&self, groups: Vec<Sequenced>) {
+        let mut inner = self.lock();
+        inner.bytes += groups.iter().map(weight).sum::<usize>();
+        inner.groups.extend(groups);
+    }
+
     /// Waits until there is something and `earliest` has come (or somebody is in a hurry, or the
     /// ledger closes); takes all there is. `None` once it is closed and empty.
     pub(crate) fn take(&self, earliest: Instant) -> Option<Vec<Sequenced>> {
         let mut inner = self.lock();
         loop {
-            if inner.failed {
+            if inner.phase == Phase::Failed {
                 return None;
             }
             if inner.groups.is_empty() {
-                inner.hurry = false;
-                if inner.closed {
+                if inner.phase == Phase::Closed {
                     return None;
                 }
                 inner = self
@@ -86,7 +104,7 @@ impl Backlog {
                 continue;
             }
             let left = earliest.saturating_duration_since(Instant::now());
-            if left.is_zero() || inner.hurry || inner.closed {
+            if left.is_zero() || inner.hurry || inner.phase != Phase::Open {
                 inner.hurry = false;
                 return Some(std::mem::take(&mut inner.groups));
             }
@@ -100,13 +118,18 @@ impl Backlog {
 
     /// Waits before a round is tried again; less long if the ledger closes.
     pub(crate) fn pause(&self, time: Duration) {
-        let inner = self.lock();
-        if !inner.closed && !inner.failed {
-            drop(
-                self.changed
-                    .wait_timeout(inner, time)
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
+        let until = Instant::now() + time;
+        let mut inner = self.lock();
+        while inner.phase == Phase::Open {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            inner = self
+                .changed
+                .wait_timeout(inner, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -125,22 +148,34 @@ impl Backlog {
         self.changed.notify_all();
     }
 
+    /// The ledger closes: what fails now is not tried for ever.
+    pub(crate) fn closing(&self) {
+        self.enter(Phase::Closing);
+    }
+
     /// Nothing more will come.
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
+        self.enter(Phase::Closed);
     }
 
     /// Nothing more will be taken, not even what is there.
     pub(crate) fn fail(&self) {
-        self.lock().failed = true;
+        self.enter(Phase::Failed);
+    }
+
+    fn enter(&self, phase: Phase) {
+        let mut inner = self.lock();
+        // There is no way back from any of them.
+        if phase as u8 > inner.phase as u8 {
+            inner.phase = phase;
+        }
+        drop(inner);
         self.changed.notify_all();
     }
 
-    /// Whether it was closed, or given up.
-    pub(crate) fn is_closed(&self) -> bool {
-        let inner = self.lock();
-        inner.closed || inner.failed
+    /// Whether the ledger closes, or publishing was given up.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.lock().phase != Phase::Open
     }
 
     /// Bytes that wait here.
@@ -153,4 +188,57 @@ fn weight(group: &Sequenced) -> usize {
     // A record's entry, and a row of the index each.
     group.entries.iter().map(Entry::weight).sum::<usize>()
         + 512 * (group.streams.len() + group.runs.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Place;
+    use record::{Kind, Scope, StreamName, Timestamp};
+
+    fn group(first: u64, bytes: usize) -> Sequenced {
+        let place = Place {
+            scope: Scope::Ledger,
+            stream: StreamName::SERVER,
+            seq: first,
+            kind: Kind::FindingRaised,
+            time: Timestamp(0),
+        };
+        let entry = Entry {
+            bytes: vec![0; bytes].into(),
+            leaf: tlog::Hash::default(),
+            sealed: Vec::new().into(),
+            place,
+            by: None,
+        };
+        Sequenced {
+            first,
+            entries: vec![entry],
+            ..Sequenced::default()
+        }
+    }
+
+    #[test]
+    fn what_a_start_finds_never_waits_for_a_publisher_that_does_not_run_yet() {
+        let backlog = Backlog::default();
+        let groups = (0..3).map(|n| group(n, MAX_BYTES)).collect();
+        // With `push`, this would not return.
+        backlog.preload(groups);
+        let taken = backlog.take(Instant::now()).unwrap();
+        assert_eq!(taken.len(), 3);
+        backlog.release(&taken);
+        assert_eq!(backlog.bytes(), 0);
+    }
+
+    #[test]
+    fn a_full_backlog_lets_go_of_who_waits_once_publishing_is_given_up() {
+        let backlog = Backlog::default();
+        assert!(backlog.push(group(0, MAX_BYTES)));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| backlog.push(group(1, MAX_BYTES)));
+            backlog.fail();
+            assert!(!waiting.join().unwrap());
+        });
+        assert!(backlog.take(Instant::now()).is_none());
+    }
 }

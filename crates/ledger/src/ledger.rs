@@ -348,6 +348,7 @@ impl Ledger {
     pub fn close(&self) -> Result<(), LedgerError> {
         let shared = self.shared();
         shared.queue.stop(SubmitError::Closed);
+        shared.backlog.closing();
         self.0.join();
         shared.end();
         match shared.status() {
@@ -476,9 +477,7 @@ impl Threads {
             .status
             .sequenced
             .store(next, std::sync::atomic::Ordering::Relaxed);
-        for group in groups {
-            shared.backlog.push(group);
-        }
+        shared.backlog.preload(groups);
         let (own, unsigned) = own_stream(&shared, operator)?;
         let sequencer = Sequencer {
             shared: Arc::clone(&shared),

@@ -61,7 +61,7 @@ impl Publisher {
                 tries += 1;
                 tracing::error!(%error, tries, "could not publish, trying again");
                 shared.status.publish_failed(&error);
-                let over = backlog.is_closed() && tries >= CLOSING_TRIES;
+                let over = backlog.is_closing() && tries >= CLOSING_TRIES;
                 if over || is_fatal(&error) {
                     backlog.fail();
                     shared.fail(format!("publishing failed: {error}"));

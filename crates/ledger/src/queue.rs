@@ -16,7 +16,7 @@ use crate::ticket::AppendResult;
 /// Most requests that wait. Each waits for one group before it, so more would wait for seconds.
 const MAX_REQUESTS: usize = 8_192;
 /// Most bytes of records and sealed values that wait.
-const MAX_BYTES: usize = 128 << 20;
+const MAX_BYTES: usize = 64 << 20;
 /// Most bytes in one group, and so in one request. The journal takes 16 MiB; the rest is for what the
 /// server adds itself (enrolments, findings).
 pub(crate) const MAX_GROUP_BYTES: usize = 12 << 20;

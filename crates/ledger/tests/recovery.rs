@@ -172,6 +172,10 @@ fn a_step_that_fails_for_good_is_made_up_for_at_the_next_start() {
             shaky.wait_for_failure();
             // Records are still taken, and acknowledged.
             shaky.append(10);
+            if fault == Fault::NotDone {
+                let error = shaky.fixture.ledger.close().unwrap_err();
+                assert!(error.to_string().contains("injected failure"), "{error}");
+            }
             shaky.crash();
             shaky.check();
         }
