@@ -47,6 +47,8 @@ bench: ## Measure, beside a yardstick, and print the ratios
 	$(CARGO) bench --locked -p rlhf-audit-record --bench parse
 	$(CARGO) bench --locked -p rlhf-audit-verify --bench verify
 	$(CARGO) bench --locked -p rlhf-audit-ledger --bench append
+	$(CARGO) build --release --locked -p rlhf-audit
+	$(CARGO) run --release --locked -q -p rlhf-audit-benches
 
 clean: ## Remove build artefacts
 	$(CARGO) clean

@@ -71,16 +71,17 @@ impl<'a> Producer<'a> {
         Ok(Self::over(client, writer))
     }
 
-    /// Goes on with a stream of a run where the ledger says that it stands, or opens it.
+    /// Goes on with a stream of a run where the ledger says that it stands, or opens it. Also
+    /// says how many drafts it holds.
     pub(crate) fn resume(
         client: &'a Client,
         run: RunId,
         stream: &str,
         key: SigningKey,
-    ) -> Result<Self, Failure> {
+    ) -> Result<(Self, u64), Failure> {
         let (scope, name) = (Scope::Run(run), stream_name(stream)?);
         let Some(head) = client.stream_head(run, &name).map_err(client_failure)? else {
-            return Self::open(client, scope, stream, key);
+            return Ok((Self::open(client, scope, stream, key)?, 0));
         };
         if head.key != PublicKey::from(&key) {
             return Err(Failure::input(format!(
@@ -98,8 +99,9 @@ impl<'a> Producer<'a> {
             head.head.into(),
             clock,
             entropy,
-        );
-        Ok(Self::over(client, writer))
+        )
+        .with_unsigned(head.unsigned);
+        Ok((Self::over(client, writer), head.drafts()))
     }
 
     fn over(client: &'a Client, writer: StreamWriter) -> Self {

@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 use std::process::Stdio;
 
-use common::{Desk, shared, text};
+use common::{ADMIN, Desk, Server, shared, text};
 
 const HH: &str = concat!(
     r#"{"chosen":"\n\nHuman: Hi\n\nAssistant: Hello!","rejected":"\n\nHuman: Hi\n\nAssistant: What?"}"#,
@@ -138,18 +138,34 @@ fn an_import_that_was_killed_goes_on_where_it_stopped() {
     );
     let answer = desk.json(&args);
     assert_eq!(answer["annotations"], 20_000);
-    let report = desk.json(&[
-        "verify",
-        "audit-data",
-        "--policy",
-        "audit-data/policy",
-        "--openings",
-    ]);
-    assert_eq!(report["verdict"], "verified", "{report}");
+    let report = desk.verified();
     assert_eq!(
         report["counts"]["opened"], 60_000,
         "a row was recorded twice or not at all: {report}"
     );
+}
+
+#[test]
+fn a_producers_token_is_enough_to_import_and_to_go_on() {
+    let desk = Desk::with_ledger();
+    let server = Server::start(&desk);
+    let admin = ["--server", &server.url, "--token", ADMIN];
+    let create = ["token", "create", "--name", "hook", "--role", "producer"];
+    let token = desk.json(&[&create[..], &admin].concat());
+    let token = token["token"].as_str().unwrap();
+    let rows: Vec<String> = (0..3_000)
+        .map(|i| format!(r#"{{"prompt":"q {i}","chosen":"good","rejected":"bad"}}"#))
+        .collect();
+    fs::write(desk.path("rows.jsonl"), rows.join("\n")).unwrap();
+    let file = ["import", "--format", "trl", "rows.jsonl", "--run", "rows"];
+    let place = ["--server", &server.url, "--token", token, "--key", "k"];
+    let args = [&file[..], &place].concat();
+    let first = desk.json(&args);
+    assert_eq!(first["recorded_before"], 0, "{first}");
+    let again = desk.json(&args);
+    assert_eq!(again["recorded_before"], 3_000, "{again}");
+    server.kill();
+    assert_eq!(desk.verified()["counts"]["opened"], 9_000);
 }
 
 #[test]

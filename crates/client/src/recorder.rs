@@ -142,7 +142,7 @@ impl<S: Sink> Recorder<S> {
             let fits = |submission: &&Submission| {
                 let first = bytes == 0;
                 bytes += weight(submission);
-                // A server takes 8 MiB, counted a little differently.
+                // A server takes 12 MiB, counted a little differently.
                 first || bytes <= MAX_BATCH_BYTES / 2 * 3
             };
             let batch = self.batch.iter().take(MAX_BATCH_RECORDS + 2);

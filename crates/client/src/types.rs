@@ -118,6 +118,17 @@ pub struct StreamSummary {
     pub producer: ProducerName,
     /// The key that signs it.
     pub key: PublicKey,
+    /// How many records at its end no signature covers.
+    pub unsigned: u64,
+    /// How many `stream.signed` it holds.
+    pub signatures: u64,
+}
+
+impl StreamSummary {
+    /// How many of its records a producer asked for: all but `stream.opened` and the signatures.
+    pub fn drafts(&self) -> u64 {
+        self.next_seq.saturating_sub(1 + self.signatures)
+    }
 }
 
 /// One record of the log, with its place.

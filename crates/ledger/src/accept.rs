@@ -10,8 +10,8 @@ use crate::error::{AppendCode, AppendError, LedgerError};
 use crate::queue::MAX_GROUP_BYTES;
 use crate::sealing::Sealing;
 
-/// Most records in one request.
-pub const MAX_REQUEST_RECORDS: usize = 10_000;
+/// Most records in one request: fewer than 10,000, so that nobody waits long behind one.
+pub const MAX_REQUEST_RECORDS: usize = 9_999;
 /// Most bytes of records and sealed values in one request, some hundred more for each: it is written
 /// in one group, or not at all.
 pub const MAX_REQUEST_BYTES: usize = MAX_GROUP_BYTES;

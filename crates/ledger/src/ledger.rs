@@ -553,7 +553,8 @@ pub(crate) fn own_stream(
             head,
             clock,
             entropy,
-        );
+        )
+        .with_unsigned(own.unsigned);
         return Ok((writer, own.unsigned > 0));
     }
     let producer = ProducerName::parse(PRODUCER)

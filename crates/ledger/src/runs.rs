@@ -52,6 +52,8 @@ pub struct StreamHead {
     pub head: Hash,
     /// How many records at its end no signature covers.
     pub unsigned: u64,
+    /// How many `stream.signed` it holds.
+    pub signatures: u64,
 }
 
 impl Ledger {
@@ -92,6 +94,7 @@ impl Ledger {
                 next_seq: stream.next_seq,
                 head: stream.head,
                 unsigned: stream.unsigned,
+                signatures: stream.signatures,
             });
         Ok(heads.collect())
     }

@@ -93,7 +93,8 @@ impl StreamWriter {
     }
 
     /// Goes on with a stream whose last record is `head` at `next_seq - 1`; with `next_seq` 0 the
-    /// result is no stream anybody accepts. Its last records count as unsigned.
+    /// result is no stream anybody accepts. One record counts as unsigned: see
+    /// [`StreamWriter::with_unsigned`].
     pub fn resume(
         scope: Scope,
         stream: StreamName,
@@ -116,6 +117,14 @@ impl StreamWriter {
             unsigned: 1,
             first_unsigned,
         }
+    }
+
+    /// Says how many records at the end of a stream that is taken up no signature covers. With 0
+    /// nothing is signed before something is written.
+    #[must_use]
+    pub fn with_unsigned(mut self, records: u64) -> Self {
+        self.unsigned = records;
+        self
     }
 
     /// Says which software builds the stream. Only before the first record.

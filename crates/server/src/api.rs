@@ -184,6 +184,11 @@ pub(crate) struct StreamHead {
     pub(crate) head: String,
     /// The key that signs it, in base64.
     pub(crate) key: String,
+    /// How many records at its end no signature covers.
+    pub(crate) unsigned: u64,
+    /// How many `stream.signed` it holds: what a producer wrote are the others, without
+    /// `stream.opened`.
+    pub(crate) signatures: u64,
 }
 
 /// The streams of a run.

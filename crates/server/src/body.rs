@@ -11,9 +11,9 @@ use http_body::{Body as _, Frame, SizeHint};
 use crate::problem::Problem;
 use axum::http::StatusCode;
 
-/// The most bytes one request body may hold: 64 MiB. The largest record with openings for its
-/// largest values takes a few of them; an import sends 4 MiB at a time.
-pub const MAX_BODY_BYTES: usize = 64 << 20;
+/// The most bytes one request body may hold: 24 MiB, twice what the ledger takes of records and
+/// sealed values, since JSON writes some characters as several. An import sends 4 MiB at a time.
+pub const MAX_BODY_BYTES: usize = 2 * ledger::MAX_REQUEST_BYTES;
 
 /// What a handler left of a body is read up to this, so that the connection can go on.
 const MAX_DRAINED_BYTES: u64 = 64 << 10;

@@ -106,7 +106,7 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     ),
     (
         "request-too-large",
-        "The records and sealed values of the request are over 8 MiB together. Send them in several requests.",
+        "The records and sealed values of the request are over 12 MiB together. Send them in several requests.",
     ),
     (
         "run-sealed",
@@ -126,7 +126,7 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     ),
     (
         "too-many-records",
-        "A request holds fewer than 10,000 records. 1,000 is a good size.",
+        "A request holds at most 9,999 records. 1,000 is a good size.",
     ),
     (
         "unauthenticated",

@@ -29,7 +29,6 @@ mod tokens;
 pub use auth::Access;
 pub use body::MAX_BODY_BYTES;
 pub use error::ServerError;
-pub use lines::TOO_MANY_RECORDS;
 pub use openapi::openapi_json;
 pub use options::Options;
 pub use problem::Problem;

@@ -2,13 +2,10 @@
 //!
 //! Only the outer shape is read here. What a record may say is checked where it is submitted.
 
+use ledger::MAX_REQUEST_RECORDS;
 use record::Submission;
 
 use crate::problem::Problem;
-
-/// A request holds fewer records than this. A group is written as one; 10,000 of the largest
-/// records would not fit a request's body anyway.
-pub const TOO_MANY_RECORDS: usize = 10_000;
 
 /// Reads a body that is one submission.
 ///
@@ -40,13 +37,12 @@ pub(crate) fn many(body: &[u8]) -> Result<Vec<Submission>, Problem> {
         return Err(empty());
     }
     let count = memchr::memchr_iter(b'\n', body).count() + 1;
-    if count >= TOO_MANY_RECORDS {
+    if count > MAX_REQUEST_RECORDS {
         return Err(Problem::too_large(
             "too-many-records",
             format!(
-                "the request holds {count} records; at most {} go in one, 1,000 is a good size; \
-                 nothing was recorded",
-                TOO_MANY_RECORDS - 1
+                "the request holds {count} records; at most {MAX_REQUEST_RECORDS} go in one, 1,000 is a good size; \
+                 nothing was recorded"
             ),
         ));
     }

@@ -330,6 +330,7 @@ impl<'a> Chains<'a> {
             next_seq: link.seq + 1,
             head: link.leaf,
             unsigned: 1,
+            signatures: 0,
         });
         let chain = Chain {
             state,

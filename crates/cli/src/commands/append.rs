@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let place = args.place.open()?;
     let found = place.client.run(&args.run).map_err(client_failure)?;
     let key = args.place.producer_key()?;
-    let mut producer = Producer::resume(&place.client, found.run, &args.stream, key)?;
+    let (mut producer, _) = Producer::resume(&place.client, found.run, &args.stream, key)?;
     let count = drafts.len();
     for draft in drafts {
         producer.record(draft)?;

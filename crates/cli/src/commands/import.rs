@@ -7,11 +7,10 @@ use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use client::{Client, RecordQuery};
 use import::{FileFacts, Format, Inspection, Source};
 use indicatif::{ProgressBar, ProgressStyle};
 use record::kinds::DatasetRegistered;
-use record::{Draft, Kind, Record, RunId, Sha256};
+use record::{Draft, RunId, Sha256};
 use serde_json::json;
 
 use crate::commands::run::start;
@@ -61,13 +60,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let run = find_or_start(&place, &args.place, &args.run)?;
     let stream = format!("import-{}", &inspection.file.sha256_hex()[..16]);
     let key = args.place.producer_key()?;
-    let Recorded {
-        drafts: done,
-        signed,
-    } = already_recorded(&place.client, run, &stream)?;
-    let drafts = inspection.drafts + 1;
-    if done < drafts || !signed {
-        let mut producer = Producer::resume(&place.client, run, &stream, key)?;
+    let (mut producer, done) = Producer::resume(&place.client, run, &stream, key)?;
+    // `dataset.registered` comes before the rows.
+    if done < inspection.drafts + 1 {
         if done == 0 {
             producer.record(Draft::new(registered(&source, &inspection)))?;
         }
@@ -80,8 +75,12 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             done.saturating_sub(1),
             json,
         )?;
-    } else if let Some(path) = &args.rejects {
-        write_rejects(path, &input, &source)?;
+    } else {
+        // A signature may be missing still.
+        producer.flush()?;
+        if let Some(path) = &args.rejects {
+            write_rejects(path, &input, &source)?;
+        }
     }
     place.close()?;
     report(&source, run, &inspection, done, json);
@@ -180,60 +179,6 @@ fn registered(source: &Source, inspection: &Inspection) -> DatasetRegistered {
     );
     body.rows = Some(inspection.rows + inspection.error_count);
     body
-}
-
-/// What an import's stream holds already.
-#[derive(Debug, Default)]
-struct Recorded {
-    /// Drafts, `dataset.registered` among them.
-    drafts: u64,
-    /// The last record is a signature over all before.
-    signed: bool,
-}
-
-/// How many drafts of this import the stream holds: its records without those that the stream itself adds.
-fn already_recorded(client: &Client, run: RunId, stream: &str) -> Result<Recorded, Failure> {
-    let streams = client.streams(run.as_str()).map_err(client_failure)?;
-    let Some(head) = streams.into_iter().find(|s| s.stream.as_str() == stream) else {
-        return Ok(Recorded::default());
-    };
-    // What is sequenced is published within the publish interval; the listing has only what is published.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    loop {
-        let (mut seen, mut recorded) = (0, Recorded::default());
-        let mut query = RecordQuery {
-            run: Some(run.to_string()),
-            limit: Some(1_000),
-            ..RecordQuery::default()
-        };
-        loop {
-            let page = client.records(&query).map_err(client_failure)?;
-            for logged in &page.records {
-                let record =
-                    Record::parse(logged.record.get().as_bytes()).map_err(Failure::unavailable)?;
-                if record.stream().as_str() == stream {
-                    seen += 1;
-                    recorded.signed = record.kind() == Some(Kind::StreamSigned);
-                    let own = recorded.signed || record.kind() == Some(Kind::StreamOpened);
-                    recorded.drafts += u64::from(!own);
-                }
-            }
-            query.after = page.next;
-            if page.next.is_none() {
-                break;
-            }
-        }
-        if seen == head.next_seq {
-            return Ok(recorded);
-        }
-        if std::time::Instant::now() > deadline {
-            return Err(Failure::unavailable(format!(
-                "the ledger lists {seen} records of the stream {stream} but says that it has {}; see its log for why publishing is behind",
-                head.next_seq
-            )));
-        }
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
 }
 
 fn find_or_start(place: &Place, args: &PlaceArgs, name: &str) -> Result<RunId, Failure> {

@@ -193,7 +193,8 @@ pub(crate) fn seal(
     status: RunStatus,
 ) -> Result<u64, Failure> {
     let key = place.producer_key()?;
-    Producer::resume(&opened.client, run, OWNER_STREAM, key)?.seal(run, status)
+    let (producer, _) = Producer::resume(&opened.client, run, OWNER_STREAM, key)?;
+    producer.seal(run, status)
 }
 
 fn show(run: &RunSummary) {

@@ -83,6 +83,14 @@ impl Desk {
             .unwrap_or_else(|e| panic!("{args:?} printed no JSON ({e}): {out}"))
     }
 
+    /// Verifies ./audit-data, openings too; gives the report.
+    pub(crate) fn verified(&self) -> Value {
+        let policy = "audit-data/policy";
+        let report = self.json(&["verify", "audit-data", "--policy", policy, "--openings"]);
+        assert_eq!(report["verdict"], "verified", "{report}");
+        report
+    }
+
     /// Runs a command that has to end with this exit code; gives both outputs.
     pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
         let output = self.run(args);

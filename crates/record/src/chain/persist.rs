@@ -12,7 +12,7 @@ use crate::ids::{ProducerName, RunId, Scope, StreamName};
 pub struct StateError(&'static str);
 
 /// The first line, so that another layout is never misread.
-const STREAM: &str = "stream-state/1";
+const STREAM: &str = "stream-state/2";
 const RUN: &str = "run-state/1";
 
 impl StreamState {
@@ -26,8 +26,9 @@ impl StreamState {
             next_seq,
             head,
             unsigned,
+            signatures,
         } = self;
-        format!("{STREAM}\n{scope}\n{stream}\n{producer}\n{key}\n{next_seq}\n{head}\n{unsigned}\n")
+        format!("{STREAM}\n{scope}\n{stream}\n{producer}\n{key}\n{next_seq}\n{head}\n{unsigned}\n{signatures}\n")
             .into_bytes()
     }
 
@@ -58,6 +59,7 @@ fn read_stream(bytes: &[u8]) -> Option<StreamState> {
             .filter(|next_seq| *next_seq > 0)?,
         head: RecordHash::parse(lines.next()?)?.into(),
         unsigned: lines.next()?.parse().ok()?,
+        signatures: lines.next()?.parse().ok()?,
     })
 }
 

@@ -25,6 +25,8 @@ pub struct StreamState {
     pub head: Hash,
     /// How many records at the end no signature covers.
     pub unsigned: u64,
+    /// How many `stream.signed` it holds.
+    pub signatures: u64,
 }
 
 impl StreamState {
@@ -50,6 +52,7 @@ impl StreamState {
             next_seq: 1,
             head: *leaf,
             unsigned: 1,
+            signatures: 0,
         })
     }
 
@@ -137,6 +140,7 @@ impl StreamState {
         // The signature of a seal covers the chain as that of stream.signed does.
         let signs = matches!(record.kind(), Some(Kind::StreamSigned | Kind::RunSealed));
         self.unsigned = if signs { 0 } else { self.unsigned + 1 };
+        self.signatures += u64::from(record.is(Kind::StreamSigned));
     }
 
     /// The seq of its last record.

@@ -41,7 +41,7 @@ const SEALED: &[u8] = b"{\"openings\":";
     tag = "Records",
     params(AppendParams),
     request_body(
-        description = "One record as `application/json`, or fewer than 10,000 as NDJSON; 8 MiB of records and sealed values at most",
+        description = "One record as `application/json`, or at most 9,999 as NDJSON; at most 12 MiB of records and sealed values, in a body of at most 24 MiB",
         content(
             (Object = "application/json"),
             (String = "application/x-ndjson"),

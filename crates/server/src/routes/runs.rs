@@ -126,6 +126,8 @@ pub(crate) async fn streams(
         next_seq: head.next_seq,
         head: RecordHash::from(head.head).to_string(),
         key: head.key.to_string(),
+        unsigned: head.unsigned,
+        signatures: head.signatures,
     });
     Ok(Json(Streams {
         streams: streams.collect(),
