@@ -167,7 +167,9 @@ fn records(writer: &mut StreamWriter, count: usize) -> Result<Vec<Submission>, F
 }
 
 fn append(ledger: &Ledger, records: Vec<Submission>) -> Result<(), Failure> {
-    ledger.submit(records, &Principal::local())?.wait()?;
+    ledger
+        .submit_blocking(records, &Principal::local())?
+        .wait()?;
     Ok(())
 }
 

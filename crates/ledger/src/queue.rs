@@ -51,6 +51,7 @@ struct Waiting {
     requests: VecDeque<Request>,
     bytes: usize,
     stop: Option<SubmitError>,
+    woken: bool,
 }
 
 /// See the module.
@@ -60,10 +61,11 @@ pub(crate) struct Queue {
     filled: Condvar,
 }
 
-/// Why [`Queue::take`] returned.
-pub(crate) enum Taken {
-    /// There is work.
-    Work(Vec<Request>),
+/// Why [`Queue::wait`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// There is work, or somebody called.
+    Work,
     /// The deadline came first.
     Deadline,
     /// The ledger is closing and nothing waits any more.
@@ -75,7 +77,7 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Hands `request` to the sequencer.
+    /// Puts `request` where the next turn takes it. Wakes nobody: [`Queue::wake`] does.
     ///
     /// # Errors
     /// No room, or the ledger has stopped.
@@ -93,20 +95,27 @@ impl Queue {
         }
         waiting.bytes += weight;
         waiting.requests.push_back(request);
-        drop(waiting);
-        self.filled.notify_one();
         Ok(())
     }
 
-    /// Waits for work until `deadline`, then takes what makes a group.
-    pub(crate) fn take(&self, deadline: Option<Instant>) -> Taken {
+    /// Calls the thread that waits.
+    pub(crate) fn wake(&self) {
+        self.lock().woken = true;
+        self.filled.notify_one();
+    }
+
+    /// Waits for work, or to be woken, until `deadline`.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Waited {
         let mut waiting = self.lock();
         while waiting.requests.is_empty() {
             if waiting.stop.is_some() {
-                return Taken::Closed;
+                return Waited::Closed;
+            }
+            if waiting.woken {
+                break;
             }
             waiting = match deadline.map(|d| d.saturating_duration_since(Instant::now())) {
-                Some(left) if left.is_zero() => return Taken::Deadline,
+                Some(left) if left.is_zero() => return Waited::Deadline,
                 Some(left) => {
                     self.filled
                         .wait_timeout(waiting, left)
@@ -119,6 +128,13 @@ impl Queue {
                     .unwrap_or_else(PoisonError::into_inner),
             };
         }
+        waiting.woken = false;
+        Waited::Work
+    }
+
+    /// Takes what makes a group; nothing where nothing waits.
+    pub(crate) fn take(&self) -> Vec<Request> {
+        let mut waiting = self.lock();
         let mut taken = Vec::with_capacity(waiting.requests.len());
         let mut bytes = 0;
         while let Some(weight) = waiting.requests.front().map(Request::weight) {
@@ -129,7 +145,7 @@ impl Queue {
             taken.extend(waiting.requests.pop_front());
         }
         waiting.bytes = waiting.bytes.saturating_sub(bytes);
-        Taken::Work(taken)
+        taken
     }
 
     /// Turns everything away from now on, with `reason`; the first reason stays.
@@ -178,10 +194,8 @@ mod tests {
             waiting: MAX_REQUESTS,
         };
         assert_eq!(queue.push(request()), Err(full));
-        let Taken::Work(taken) = queue.take(None) else {
-            panic!("there was work")
-        };
-        assert_eq!(taken.len(), MAX_REQUESTS);
+        assert_eq!(queue.wait(None), Waited::Work);
+        assert_eq!(queue.take().len(), MAX_REQUESTS);
         queue.push(request()).unwrap();
     }
 
@@ -194,15 +208,23 @@ mod tests {
             reason: "later".to_owned(),
         });
         assert_eq!(queue.push(request()), Err(SubmitError::Closed));
-        assert!(matches!(queue.take(None), Taken::Work(_)));
-        assert!(matches!(queue.take(None), Taken::Closed));
+        assert_eq!(queue.wait(None), Waited::Work);
+        assert_eq!(queue.take().len(), 1);
+        assert_eq!(queue.wait(None), Waited::Closed);
     }
 
     #[test]
     fn waiting_ends_at_the_deadline() {
-        assert!(matches!(
-            Queue::default().take(Some(Instant::now())),
-            Taken::Deadline
-        ));
+        let queue = Queue::default();
+        assert_eq!(queue.wait(Some(Instant::now())), Waited::Deadline);
+    }
+
+    #[test]
+    fn a_call_is_heard_once_though_nothing_waits() {
+        let queue = Queue::default();
+        queue.wake();
+        assert_eq!(queue.wait(None), Waited::Work);
+        assert!(queue.take().is_empty());
+        assert_eq!(queue.wait(Some(Instant::now())), Waited::Deadline);
     }
 }

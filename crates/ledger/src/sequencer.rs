@@ -1,11 +1,14 @@
-//! *Sequenced*: the one thread that gives indices.
+//! *Sequenced*: what gives indices, one turn after the other.
 //!
-//! It takes all that waits, holds each request against the streams it is for, writes what is new as
-//! one group with one sync, and only then answers. There is no timer in the way of an append.
+//! A turn takes all that waits, holds each request against the streams it is for, writes what is new
+//! as one group with one sync, and only then answers. There is no timer in the way of an append.
+//!
+//! Who has a turn is a matter of [`Turns`]: a thread of the ledger's own, or a caller that comes while
+//! nobody else has one. Waking a thread and being woken by it costs as much as half the sync.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use record::kinds::{FindingRaised, IncidentReported, ProducerEnrolled, Severity};
@@ -22,7 +25,7 @@ use crate::entry::{Entry, Place};
 use crate::error::{AppendCode, AppendError, LedgerError};
 use crate::ledger::own_stream;
 use crate::principal::Principal;
-use crate::queue::{Request, Taken};
+use crate::queue::{Request, Waited};
 use crate::recover;
 use crate::shared::{Counters, Shared};
 use crate::state::State;
@@ -35,7 +38,7 @@ const SIGN_AFTER: Duration = Duration::from_millis(900);
 /// Conflicting resends that are remembered, so that a client that repeats one does not fill the log.
 const MAX_NOTED: usize = 1_024;
 
-/// The sequencer: one thread has it.
+/// The sequencer: whoever has it has a turn.
 pub(crate) struct Sequencer {
     pub(crate) shared: Arc<Shared>,
     /// The server's own stream.
@@ -50,6 +53,80 @@ pub(crate) struct Sequencer {
     pub(crate) noted: VecDeque<RecordHash>,
     /// The index the next record gets.
     pub(crate) next: u64,
+    /// It failed or was closed: there are no more turns.
+    pub(crate) ended: bool,
+}
+
+/// Turns at the sequencer.
+pub(crate) struct Turns {
+    shared: Arc<Shared>,
+    sequencer: Mutex<Sequencer>,
+}
+
+impl Turns {
+    pub(crate) fn new(sequencer: Sequencer) -> Self {
+        Self {
+            shared: Arc::clone(&sequencer.shared),
+            sequencer: Mutex::new(sequencer),
+        }
+    }
+
+    /// Nobody has a turn.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.try_lock().is_some()
+    }
+
+    /// Takes a turn in the caller's thread where nobody else has one. Whoever has one looks at the
+    /// queue again after it, so what was pushed before this call is seen to in either case.
+    pub(crate) fn lead(&self) {
+        let Some(mut sequencer) = self.try_lock() else {
+            return;
+        };
+        if self.shared.is_abandoned() {
+            return;
+        }
+        let unsigned = sequencer.unsigned_since;
+        sequencer.guarded_turn(false);
+        let changed = sequencer.unsigned_since != unsigned;
+        drop(sequencer);
+        if changed || self.shared.queue.len() > 0 {
+            self.shared.queue.wake();
+        }
+    }
+
+    /// Takes a turn whenever something waits, until the queue is closed and empty; then signs the
+    /// server's stream.
+    pub(crate) fn run(&self) {
+        loop {
+            let deadline = self.lock().unsigned_since.map(|since| since + SIGN_AFTER);
+            let closed = self.shared.queue.wait(deadline) == Waited::Closed;
+            if closed && self.shared.is_abandoned() {
+                break;
+            }
+            let mut sequencer = self.lock();
+            sequencer.guarded_turn(closed);
+            if closed || sequencer.ended {
+                sequencer.ended = true;
+                break;
+            }
+        }
+        self.shared.backlog.close();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sequencer> {
+        // A turn that panicked may have left anything behind; `guarded_turn` sees to it.
+        self.sequencer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Sequencer>> {
+        match self.sequencer.try_lock() {
+            Ok(sequencer) => Some(sequencer),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
 }
 
 type Answers = Vec<(oneshot::Sender<AppendResult>, AppendResult)>;
@@ -62,28 +139,25 @@ struct Group {
 }
 
 impl Sequencer {
-    /// Sequences until the queue is closed and empty, then signs the server's stream.
-    pub(crate) fn run(mut self) {
-        let shared = Arc::clone(&self.shared);
-        loop {
-            let deadline = self.unsigned_since.map(|since| since + SIGN_AFTER);
-            let (requests, closed) = match shared.queue.take(deadline) {
-                Taken::Work(requests) => (requests, false),
-                Taken::Deadline => (Vec::new(), false),
-                Taken::Closed => (Vec::new(), true),
-            };
-            if closed && shared.is_abandoned() {
-                break;
+    /// A turn over what waits. Where it fails it was the last: what is on the disk is unknown.
+    fn guarded_turn(&mut self, closing: bool) {
+        if self.ended {
+            if self.shared.queue.stopped().is_none() {
+                self.shared.fail("the sequencer panicked".to_owned());
             }
-            if let Err(error) = self.turn(requests, closed) {
-                shared.fail(format!("the journal could not be written: {error}"));
-                break;
-            }
-            if closed {
-                break;
+            return;
+        }
+        // Until the turn has come to its end: a panic in it must not be followed by another turn.
+        self.ended = true;
+        let requests = self.shared.queue.take();
+        match self.turn(requests, closing) {
+            Ok(()) => self.ended = false,
+            Err(error) => {
+                let reason = format!("the journal could not be written: {error}");
+                self.shared.fail(reason);
+                self.shared.queue.wake();
             }
         }
-        shared.backlog.close();
     }
 
     /// One group: all of `requests`, and the server's own signature where that is due.

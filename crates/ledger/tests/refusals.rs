@@ -126,7 +126,7 @@ fn what_is_no_record() {
     case.refused(raw(""), AppendCode::NotCanonical, "");
     case.refused(Vec::new(), AppendCode::Malformed, "no record");
     let many = vec![Submission::new(text.into_bytes()); MAX_REQUEST_RECORDS + 1];
-    case.refused(many, AppendCode::TooLarge, "10001 records");
+    case.refused(many, AppendCode::TooLarge, "10000 records");
     case.goes_on();
 }
 
