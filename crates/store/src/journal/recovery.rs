@@ -11,11 +11,14 @@
 //!   it reads well (a failed sync leaves clean pages behind). The last group is therefore written again, byte for byte,
 //!   and synced before anybody is shown it.
 //!
+//! A segment may end in zeros: blocks reserved for groups that never came. Zeros up to the end of the file are no torn
+//! group; zeros with anything behind them are.
+//!
 //! What no reader can tell apart is a torn last group and an acknowledged last group in which a bit has rotted before it
 //! was published. It is cut too, and [`Recovery`] says that something was.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 
 use super::Group;
 use super::frame::{Bad, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES, find_later};
@@ -74,6 +77,13 @@ impl<'a> SegmentReader<'a> {
         if left == 0 {
             return Ok(Ok(None));
         }
+        let first = self
+            .file
+            .fill_buf()
+            .map_err(|source| StoreError::io("read", &self.segment.path, source))?;
+        if first.first() == Some(&0) && self.written_bytes()? == 0 {
+            return Ok(Ok(None));
+        }
         if left < HEADER_BYTES as u64 {
             return Ok(Err(Bad::Torn(format!(
                 "the file ends after {left} of {HEADER_BYTES} bytes of its header"
@@ -117,17 +127,37 @@ impl<'a> SegmentReader<'a> {
         }
     }
 
+    /// How many of the bytes from `offset` on come before the zeros at the end. The file is then at `offset`.
+    fn written_bytes(&mut self) -> Result<u64> {
+        let io = |source| StoreError::io("read", &self.segment.path, source);
+        self.file.seek(SeekFrom::Start(self.offset)).map_err(io)?;
+        let (mut at, mut written) = (0, 0);
+        let left = self.file_bytes - self.offset;
+        while at < left {
+            let bytes = self.file.fill_buf().map_err(io)?;
+            if bytes.is_empty() {
+                break;
+            }
+            let bytes = &bytes[..bytes.len().min((left - at) as usize)];
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                written = at + last as u64 + 1;
+            }
+            let read = bytes.len();
+            at += read as u64;
+            self.file.consume(read);
+        }
+        self.file.seek(SeekFrom::Start(self.offset)).map_err(io)?;
+        Ok(written)
+    }
+
     fn judge(&mut self, reason: &str) -> Result<u64> {
-        let rest = self.file_bytes - self.offset;
+        let rest = self.written_bytes()?;
         if rest > (HEADER_BYTES + MAX_PAYLOAD_BYTES) as u64 {
             return Err(self.corrupt(format!(
                 "{reason}, and the {rest} bytes from here on are more than one group"
             )));
         }
         let mut tail = vec![0; rest as usize];
-        self.file
-            .seek(SeekFrom::Start(self.offset))
-            .map_err(|source| StoreError::io("read", &self.segment.path, source))?;
         read(&mut self.file, &mut tail, self.segment)?;
         match find_later(&tail, self.next_index) {
             Some((at, index)) => Err(self.corrupt(format!(

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// What the journal asks of an open segment.
 pub(super) trait SegmentFile: Send {
     fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// Gives the file blocks for the bytes from `from` to `to`, which then read as zeros. Only a
+    /// convenience: whoever writes there succeeds without it too.
+    fn reserve(&mut self, from: u64, to: u64) -> io::Result<()>;
     /// Makes what was written durable, as fdatasync does.
     fn sync_data(&mut self) -> io::Result<()>;
     /// Cuts the file and makes its new length durable.
@@ -17,6 +20,17 @@ pub(super) trait SegmentFile: Send {
 impl SegmentFile for File {
     fn write_all_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
         FileExt::write_all_at(self, bytes, offset)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn reserve(&mut self, from: u64, to: u64) -> io::Result<()> {
+        let flags = rustix::fs::FallocateFlags::empty();
+        Ok(rustix::fs::fallocate(&*self, flags, from, to - from)?)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    fn reserve(&mut self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn sync_data(&mut self) -> io::Result<()> {

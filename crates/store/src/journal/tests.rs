@@ -66,6 +66,16 @@ fn reopen(dir: &Path, start: u64) -> Result<(FileJournal, Recovery)> {
     Ok((journal, recovery))
 }
 
+/// A segment's bytes without the zeros of reserved blocks at its end.
+fn content(path: &Path) -> Vec<u8> {
+    trimmed(&fs::read(path).unwrap()).to_vec()
+}
+
+fn trimmed(bytes: &[u8]) -> &[u8] {
+    let last = bytes.iter().rposition(|byte| *byte != 0);
+    &bytes[..last.map_or(0, |last| last + 1)]
+}
+
 #[track_caller]
 fn corrupt<T>(outcome: Result<T>) -> (PathBuf, u64, u64, String) {
     match outcome.map(|_| ()) {
@@ -83,7 +93,7 @@ fn corrupt<T>(outcome: Result<T>) -> (PathBuf, u64, u64, String) {
 fn a_torn_last_group_is_cut_off_wherever_it_tears() {
     let (dir, ends) = written(&[2, 3, 4], OPTIONS);
     let path = segment(dir.path(), 0);
-    let whole = fs::read(&path).unwrap();
+    let whole = content(&path);
     for torn in ends[1]..ends[2] {
         fs::write(&path, &whole[..torn as usize]).unwrap();
         let (mut journal, recovery) = reopen(dir.path(), 0).unwrap();
@@ -92,16 +102,13 @@ fn a_torn_last_group_is_cut_off_wherever_it_tears() {
             Recovery {
                 next_index: 5,
                 groups: 2,
-                cut_bytes: torn - ends[1]
+                cut_bytes: trimmed(&whole[ends[1] as usize..torn as usize]).len() as u64
             },
             "torn at {torn}"
         );
-        assert_eq!(fs::metadata(&path).unwrap().len(), ends[1]);
+        assert_eq!(content(&path).len() as u64, ends[1]);
         append(&mut journal, 5, 4).unwrap();
-        assert!(
-            fs::read(&path).unwrap() == whole,
-            "torn at {torn}, and written again"
-        );
+        assert!(content(&path) == whole, "torn at {torn}, and written again");
         assert_eq!(
             reopen(dir.path(), 0).unwrap().1,
             Recovery {
@@ -118,14 +125,14 @@ fn a_last_group_of_which_parts_never_reached_the_disk_is_cut_off() {
     // The length is on the disk before the bytes are: unwritten parts read as zeros.
     let (dir, ends) = written(&[2, 300], OPTIONS);
     let path = segment(dir.path(), 0);
-    let whole = fs::read(&path).unwrap();
+    let whole = content(&path);
     for from in (ends[0]..ends[1]).step_by(512) {
         let mut bytes = whole.clone();
         bytes[from as usize..(from as usize + 512).min(whole.len())].fill(0);
         fs::write(&path, &bytes).unwrap();
         assert_eq!(
             reopen(dir.path(), 0).unwrap().1.cut_bytes,
-            ends[1] - ends[0],
+            trimmed(&bytes[ends[0] as usize..]).len() as u64,
             "zeros at {from}"
         );
         fs::write(&path, &whole).unwrap();
@@ -136,7 +143,7 @@ fn a_last_group_of_which_parts_never_reached_the_disk_is_cut_off() {
 fn a_changed_byte_before_a_good_group_is_an_error_that_names_it() {
     let (dir, ends) = written(&[2, 3, 4], OPTIONS);
     let path = segment(dir.path(), 0);
-    let whole = fs::read(&path).unwrap();
+    let whole = content(&path);
     for at in 0..ends[1] {
         let mut bytes = whole.clone();
         bytes[at as usize] ^= 0x20;
@@ -159,7 +166,7 @@ fn a_changed_byte_before_a_good_group_is_an_error_that_names_it() {
 fn a_torn_group_that_is_not_in_the_last_segment_is_an_error() {
     let (dir, _) = written(&[2, 3, 4], JournalOptions { segment_bytes: 1 });
     let path = segment(dir.path(), 2);
-    let whole = fs::read(&path).unwrap();
+    let whole = content(&path);
     for torn in [0, 1, 27, 28, whole.len() - 1] {
         fs::write(&path, &whole[..torn]).unwrap();
         let (_, _, first_index, _) = corrupt(reopen(dir.path(), 0));
@@ -175,7 +182,7 @@ fn a_torn_group_that_is_not_in_the_last_segment_is_an_error() {
 fn a_torn_first_group_of_a_new_segment_is_cut_off() {
     let (dir, _) = written(&[2, 3], JournalOptions { segment_bytes: 1 });
     let path = segment(dir.path(), 2);
-    let whole = fs::read(&path).unwrap();
+    let whole = content(&path);
     for torn in 0..whole.len() {
         fs::write(&path, &whole[..torn]).unwrap();
         let (mut journal, recovery) = reopen(dir.path(), 0).unwrap();
@@ -184,11 +191,11 @@ fn a_torn_first_group_of_a_new_segment_is_cut_off() {
             Recovery {
                 next_index: 2,
                 groups: 1,
-                cut_bytes: torn as u64
+                cut_bytes: trimmed(&whole[..torn]).len() as u64
             }
         );
         append(&mut journal, 2, 3).unwrap();
-        assert!(fs::read(&path).unwrap() == whole);
+        assert!(content(&path) == whole);
     }
 }
 
@@ -196,27 +203,47 @@ fn a_torn_first_group_of_a_new_segment_is_cut_off() {
 fn more_garbage_than_one_group_is_an_error() {
     let (dir, ends) = written(&[2], OPTIONS);
     let path = segment(dir.path(), 0);
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(ends[0] + (16 << 20) + 29)
-        .unwrap();
+    let whole = content(&path);
+    let garbage = |bytes: usize| [&whole[..], &vec![7; bytes][..]].concat();
+    fs::write(&path, garbage((16 << 20) + 29)).unwrap();
     assert_eq!(corrupt(reopen(dir.path(), 0)).1, ends[0]);
-    fs::OpenOptions::new()
-        .write(true)
-        .open(&path)
-        .unwrap()
-        .set_len(ends[0] + (16 << 20) + 28)
-        .unwrap();
+    fs::write(&path, garbage((16 << 20) + 28)).unwrap();
     assert_eq!(reopen(dir.path(), 0).unwrap().1.cut_bytes, (16 << 20) + 28);
+}
+
+#[test]
+fn reserved_blocks_are_no_torn_group_and_hide_none() {
+    let (dir, _) = written(&[2, 3], OPTIONS);
+    let path = segment(dir.path(), 0);
+    let whole = content(&path);
+    let intact = Recovery {
+        next_index: 5,
+        groups: 2,
+        cut_bytes: 0,
+    };
+    for zeros in [0, 1, 27, 28, 29, 3 << 20] {
+        let reserved = [&whole[..], &vec![0; zeros][..]].concat();
+        fs::write(&path, &reserved).unwrap();
+        let (mut journal, recovery) = reopen(dir.path(), 0).unwrap();
+        assert_eq!(recovery, intact, "{zeros} zeros");
+        append(&mut journal, 5, 4).unwrap();
+        drop(journal);
+        assert_eq!(reopen(dir.path(), 0).unwrap().1.next_index, 9);
+    }
+    // A group behind zeros was acknowledged: so was what stood where they are.
+    let (dir, ends) = written(&[2, 3, 4], OPTIONS);
+    let path = segment(dir.path(), 0);
+    let mut lost = content(&path);
+    lost[ends[0] as usize..ends[1] as usize].fill(0);
+    fs::write(&path, &lost).unwrap();
+    assert_eq!(corrupt(reopen(dir.path(), 0)).1, ends[0]);
 }
 
 #[test]
 fn a_group_out_of_sequence_or_of_another_version_is_an_error_even_at_the_end() {
     let (dir, ends) = written(&[2, 3], OPTIONS);
     let path = segment(dir.path(), 0);
-    let whole = fs::read(&path).unwrap();
+    let whole = content(&path);
     let twice = [&whole[..], &whole[ends[0] as usize..]].concat();
     fs::write(&path, twice).unwrap();
     let (_, offset, first_index, reason) = corrupt(reopen(dir.path(), 0));
@@ -298,6 +325,10 @@ impl SegmentFile for FailingFile {
             return Err(io::ErrorKind::StorageFull.into());
         }
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn reserve(&mut self, from: u64, to: u64) -> io::Result<()> {
+        self.0.reserve(from, to)
     }
 
     fn sync_data(&mut self) -> io::Result<()> {
