@@ -15,7 +15,7 @@ use crate::table::{Row, Table};
 /// Records in one round.
 const RECORDS: usize = 4_000;
 /// Records that one side writes before the other has its turn.
-const TURN: usize = 50;
+const TURN: usize = 200;
 /// The median of these is the figure.
 const ROUNDS: usize = 5;
 

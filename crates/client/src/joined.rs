@@ -5,6 +5,7 @@
 //! on is exempt from ureq's promise of stable versions; a change there shows when this is compiled.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use ureq::Error;
 use ureq::unversioned::transport::{
@@ -14,6 +15,10 @@ use ureq::unversioned::transport::{
 /// What one read takes in, and one piece of a body: half of what the transport below sends at once,
 /// so that the head fits before it.
 const BUFFER_BYTES: usize = 64 << 10;
+
+/// A connection that answered so short a time ago is taken to be open still. Asking costs three system
+/// calls, twice a request; a server keeps a connection for seconds.
+const SURELY_OPEN: Duration = Duration::from_millis(50);
 
 /// Wraps the transport of the connectors before it.
 #[derive(Debug)]
@@ -32,6 +37,7 @@ impl<In: Transport> Connector<In> for JoinedConnector {
             buffers: LazyBuffers::new(BUFFER_BYTES, BUFFER_BYTES),
             held: Vec::new(),
             fresh: true,
+            answered: None,
         }))
     }
 }
@@ -45,6 +51,8 @@ pub(crate) struct Joined<T> {
     held: Vec<u8>,
     /// Nothing was put out since an answer was waited for: what comes next is a head.
     fresh: bool,
+    /// When something last arrived.
+    answered: Option<Instant>,
 }
 
 impl<T: Transport> Joined<T> {
@@ -87,11 +95,14 @@ impl<T: Transport> Transport for Joined<T> {
         room[..amount].copy_from_slice(&arrived[..amount]);
         self.inner.buffers().input_consume(amount);
         self.buffers.input_appended(amount);
+        self.answered = (amount > 0).then(Instant::now);
         Ok(amount > 0)
     }
 
     fn is_open(&mut self) -> bool {
-        self.inner.is_open()
+        self.answered
+            .is_some_and(|answered| answered.elapsed() < SURELY_OPEN)
+            || self.inner.is_open()
     }
 
     fn is_tls(&self) -> bool {
