@@ -131,6 +131,7 @@ fn one(
     let record = Record::parse(&entry.bytes)
         .map_err(|error| AppendError::at(at + 1, (&error).into(), &error))?;
     permit(scope, &place.stream, principal)
+        .and_then(|()| not_the_servers(place.kind))
         .map_err(|reason| AppendError::at(at + 1, AppendCode::Forbidden, reason))?;
     let stream = (place.scope, place.stream);
     if let Some(known) = scope.chain.stream(&place.stream)
@@ -157,6 +158,17 @@ fn explain(error: &ChainError, stream: &(Scope, StreamName)) -> String {
             format!("stream {}/{}: {error}", stream.0, stream.1)
         }
         _ => error.to_string(),
+    }
+}
+
+/// What only the server says, on its own stream: who was let in, and what it issued.
+fn not_the_servers(kind: Kind) -> Result<(), String> {
+    match kind {
+        Kind::ProducerEnrolled | Kind::DocumentIssued => Err(format!(
+            "{} is the server's to record, on its own stream",
+            kind.name()
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -297,6 +297,7 @@ impl From<&ChainError> for AppendCode {
         match error {
             ChainError::WrongStream { .. }
             | ChainError::NotOpened { .. }
+            | ChainError::NotContinued { .. }
             | ChainError::OpenedAgain { .. } => Self::BadStream,
             ChainError::Seq { .. } => Self::SeqGap,
             ChainError::Prev { .. } => Self::WrongPrev,

@@ -10,8 +10,11 @@ mod common;
 
 use common::{Fixture, ends, metric, producer};
 use ledger::{AppendCode, AppendError, MAX_REQUEST_RECORDS, Principal, Role};
-use record::kinds::{RunStarted, RunStatus};
-use record::{CommitmentKey, Draft, Pseudonym, RunId, SealedValue, StreamWriter, Submission};
+use record::kinds::{DocumentFile, DocumentIssued, ProducerEnrolled, RunStarted, RunStatus};
+use record::{
+    CommitmentKey, Draft, ProducerName, Pseudonym, RecordHash, RunId, SealedValue, StreamWriter,
+    Submission,
+};
 
 /// What a case leaves behind: its refusal, and nothing else.
 struct Case {
@@ -127,6 +130,60 @@ fn what_is_no_record() {
     case.refused(Vec::new(), AppendCode::Malformed, "no record");
     let many = vec![Submission::new(text.into_bytes()); MAX_REQUEST_RECORDS + 1];
     case.refused(many, AppendCode::TooLarge, "10000 records");
+    case.goes_on();
+}
+
+#[test]
+fn what_only_the_server_may_say() {
+    let case = Case::new();
+    let key = case.owner.public_key();
+    let name = ProducerName::parse("somebody").unwrap();
+    let enrolled = ProducerEnrolled::new("me".to_owned(), key, name);
+    let file = DocumentFile::new(
+        3,
+        "text/markdown".to_owned(),
+        "card.md".to_owned(),
+        record::Sha256([7; 32]),
+    );
+    let run = case.owner.scope().run().unwrap();
+    let root = RecordHash::from(record::Hash::from([7; 32]));
+    let issued = DocumentIssued::new("model-card".to_owned(), vec![file], 1, root, run);
+    for draft in [Draft::new(enrolled), Draft::new(issued)] {
+        for scope in [record::Scope::Ledger, case.owner.scope()] {
+            let mut writer = case.fixture.writer(scope, "forger", 6);
+            let records = writer.write(draft.clone()).unwrap();
+            case.refused(records, AppendCode::Forbidden, "the server's");
+        }
+    }
+    case.goes_on();
+}
+
+#[test]
+fn what_goes_on_from_nothing() {
+    let mut case = Case::new();
+    let scope = case.owner.scope();
+    let head = case.owner.head().unwrap();
+    let (own, last) = (case.owner.stream(), case.owner.next_seq() - 1);
+    let nobody = record::StreamName::parse("nobody").unwrap();
+    let other = record::Hash::from([9; 32]);
+    for (stream, seq, head) in [
+        (nobody, last, head),
+        (own, last - 1, head),
+        (own, last, other),
+    ] {
+        let writer = case.fixture.writer(scope, "again", 6);
+        let records = writer
+            .continues(stream, seq, head)
+            .write(metric(1.0))
+            .unwrap();
+        case.refused(records, AppendCode::BadStream, "continues");
+    }
+    let writer = case.fixture.writer(scope, "again", 6);
+    let records = writer
+        .continues(own, last, head)
+        .write(metric(1.0))
+        .unwrap();
+    case.fixture.append(records);
     case.goes_on();
 }
 

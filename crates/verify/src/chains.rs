@@ -179,8 +179,15 @@ impl<'a> Chains<'a> {
             stream,
         };
         let kind = record.and_then(Record::kind);
-        if let (Some(Kind::DocumentIssued), Some(record)) = (kind, record) {
-            self.document(link, record, report);
+        if let (Some(kind @ (Kind::DocumentIssued | Kind::ProducerEnrolled)), Some(record)) =
+            (kind, record)
+        {
+            if scope != Scope::Ledger || stream != StreamName::SERVER {
+                let expected = format!("{} in the stream ledger/server alone", kind.name());
+                place.fail(report, Check::Chain, expected, "another stream");
+            } else if kind == Kind::DocumentIssued {
+                self.document(link, record, report);
+            }
         }
         match (self.only, scope.run()) {
             // Of ledger-wide streams a bundle has a part only.
@@ -312,6 +319,15 @@ impl<'a> Chains<'a> {
         report.counts.streams += 1;
         let opened = record.and_then(|record| StreamState::start(record, &link.leaf).ok());
         let known = opened.is_some();
+        if let (true, Some(record)) = (known, record) {
+            let stream = |name: &StreamName| {
+                let slot = self.by_name.get(&(place.scope, *name))?;
+                Some(&self.slots[*slot as usize].state)
+            };
+            if let Err(error) = StreamState::check_continues(record, stream) {
+                place.fail_with(report, Check::Chain, &error);
+            }
+        }
         if let Some(opened) = &opened {
             self.pinned(opened, place, report);
         } else if !self.excused(link) {

@@ -348,6 +348,47 @@ fn the_end_of_a_stream_is_what_a_seal_lists() {
 }
 
 #[test]
+fn a_document_that_somebody_else_says_was_issued() {
+    let mut log = two_runs(1);
+    let run = log.sealed_run("third", 3, 5);
+    let file = DocumentFile::new(3, "text/markdown".into(), "card.md".into(), digest(b"abc"));
+    let root = log.root(log.size()).into();
+    let issued = DocumentIssued::new("model-card".into(), vec![file], log.size(), root, run);
+    drop(Good::new(&log));
+    let mut forger = log.stream(Scope::Ledger, "forger", "somebody", 9);
+    let index = log.write(&mut forger, Draft::new(issued));
+    let report = failed(&log);
+    let failure = &report.failures[0];
+    assert_eq!((failure.check, failure.index), (Check::Chain, Some(index)));
+    assert!(failure.to_string().contains("ledger/server"), "{report}");
+    assert!(report.document.is_none());
+}
+
+#[test]
+fn a_stream_that_goes_on_from_nothing() {
+    let mut log = two_runs(1);
+    let mut lost = log.stream(Scope::Ledger, "lost", "somebody", 8);
+    log.write(&mut lost, preference(0));
+    let (head, last) = (lost.head().unwrap(), lost.next_seq() - 1);
+    let mut next =
+        log.stream(Scope::Ledger, "next", "somebody", 9)
+            .continues(lost.stream(), last, head);
+    log.write(&mut next, preference(1));
+    drop(Good::new(&log));
+    let mut liar =
+        log.stream(Scope::Ledger, "liar", "somebody", 9)
+            .continues(lost.stream(), last + 1, head);
+    let index = log.write(&mut liar, preference(2));
+    let report = failed(&log);
+    assert_eq!(report.failures_total, 1, "{report}");
+    let failure = &report.failures[0];
+    assert_eq!(
+        (failure.check, failure.index),
+        (Check::Chain, Some(index - 1))
+    );
+}
+
+#[test]
 fn a_document_that_was_issued_and_one_that_was_not() {
     let mut log = two_runs(1);
     let run = log.sealed_run("third", 3, 5);

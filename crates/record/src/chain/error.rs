@@ -91,6 +91,17 @@ pub enum ChainError {
         /// The run.
         run: RunId,
     },
+    /// `stream.opened` goes on from something that is not there.
+    #[error(
+        "stream.opened continues {named}, but {found}; `continues` names a stream of the same \
+         scope with the seq and leaf hash of its last record"
+    )]
+    NotContinued {
+        /// What `continues` names.
+        named: String,
+        /// What the log has.
+        found: String,
+    },
     /// A record that only a run can have, in the scope `ledger`.
     #[error("{kind} belongs to a run, not to the scope ledger")]
     NotInLedger {
@@ -163,6 +174,7 @@ impl ChainError {
             Self::Sealed { .. } => "run-sealed",
             Self::NotStarted { .. } => "run-not-started",
             Self::StartedAgain { .. } => "run-started-again",
+            Self::NotContinued { .. } => "not-continued",
             Self::NotInLedger { .. } => "not-in-ledger",
             Self::TooManyStreams { .. } => "too-many-streams",
             Self::NotOwner { .. } => "not-owner",

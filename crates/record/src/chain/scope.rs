@@ -111,6 +111,7 @@ impl ScopeState {
         let Some(stream) = self.streams.get(record.stream()) else {
             let stream = StreamState::start(record, leaf)?;
             self.check_scope(record, &stream)?;
+            StreamState::check_continues(record, |name| self.streams.get(name))?;
             self.streams.insert(stream.stream, stream);
             self.run = run;
             return Ok(None);

@@ -56,6 +56,34 @@ impl StreamState {
         })
     }
 
+    /// Holds what a `stream.opened` says that it goes on from against that stream as it stands;
+    /// `stream` finds one by name within the scope.
+    ///
+    /// # Errors
+    ///
+    /// [`ChainError::NotContinued`] where there is no such stream, or it ends elsewhere.
+    pub fn check_continues<'s>(
+        opened: &Record<'_>,
+        stream: impl FnOnce(&StreamName) -> Option<&'s Self>,
+    ) -> Result<(), ChainError> {
+        let opened: StreamOpened = opened.decode()?;
+        let Some(continues) = opened.continues else {
+            return Ok(());
+        };
+        let found = match stream(&continues.stream).map(Self::end) {
+            Some(end) if end.seq == continues.seq && end.head == continues.head => return Ok(()),
+            Some(end) => format!("that ends at seq {}, leaf hash {}", end.seq, end.head),
+            None => "there is no such stream".to_owned(),
+        };
+        Err(ChainError::NotContinued {
+            named: format!(
+                "{} from seq {}, leaf hash {}",
+                continues.stream, continues.seq, continues.head
+            ),
+            found,
+        })
+    }
+
     /// Admits the stream's next record, whose leaf hash is `leaf`, signature checked. On an error
     /// the state is as it was.
     ///
