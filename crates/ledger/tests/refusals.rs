@@ -160,7 +160,7 @@ fn what_only_the_server_may_say() {
 
 #[test]
 fn what_goes_on_from_nothing() {
-    let mut case = Case::new();
+    let case = Case::new();
     let scope = case.owner.scope();
     let head = case.owner.head().unwrap();
     let (own, last) = (case.owner.stream(), case.owner.next_seq() - 1);
