@@ -367,17 +367,17 @@ fn a_document_that_somebody_else_says_was_issued() {
 #[test]
 fn a_stream_that_goes_on_from_nothing() {
     let mut log = two_runs(1);
-    let mut lost = log.stream(Scope::Ledger, "lost", "somebody", 8);
-    log.write(&mut lost, preference(0));
-    let (head, last) = (lost.head().unwrap(), lost.next_seq() - 1);
+    let mut gone = log.stream(Scope::Ledger, "gone", "somebody", 8);
+    log.write(&mut gone, preference(0));
+    let (end, last) = (gone.head().unwrap(), gone.next_seq() - 1);
     let mut next =
         log.stream(Scope::Ledger, "next", "somebody", 9)
-            .continues(lost.stream(), last, head);
+            .continues(gone.stream(), last, end);
     log.write(&mut next, preference(1));
     drop(Good::new(&log));
     let mut liar =
         log.stream(Scope::Ledger, "liar", "somebody", 9)
-            .continues(lost.stream(), last + 1, head);
+            .continues(gone.stream(), last + 1, end);
     let index = log.write(&mut liar, preference(2));
     let report = failed(&log);
     assert_eq!(report.failures_total, 1, "{report}");
