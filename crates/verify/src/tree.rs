@@ -320,7 +320,10 @@ impl<'a> Tree<'a> {
         let stored = self.stored.root();
         self.conclude(
             match (computed == Some(signed), stored == Some(signed)) {
-                (true, true) => "the entries give the signed root: only files above them were changed",
+                (true, true) => {
+                    "what can be read of entries and level-0 tiles gives the signed root: only the \
+                     files named here were changed"
+                }
                 (true, false) => {
                     "the entries give the signed root, the level-0 tiles do not: tiles were changed"
                 }
