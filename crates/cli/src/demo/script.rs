@@ -347,16 +347,34 @@ impl Stage<'_> {
 /// What the demo says when it is done and goes on serving.
 pub(super) fn last_screen(url: &str, data_dir: &Path, token: &str, took: Duration) {
     let dir = data_dir.display();
+    let program = program();
     println!(
         "\nDone in {:.1} s. The ledger is served on {url} until Ctrl-C. Try, in another terminal:\n",
         took.as_secs_f64()
     );
     println!("  open {dir}/documents/model-card.html");
-    println!("  rlhf-audit verify {url}/log --policy {dir}/policy --token {token}");
-    println!("  rlhf-audit verify {dir}/{RUN_NAME}.rlhf-bundle --policy {dir}/policy");
-    println!("  rlhf-audit prove 7 --server {url} --token {token}");
+    println!("  {program} verify {url}/log --policy {dir}/policy --token {token}");
+    println!("  {program} verify {dir}/{RUN_NAME}.rlhf-bundle --policy {dir}/policy");
+    println!("  {program} prove 7 --server {url} --token {token}");
     println!("  curl -H 'Authorization: Bearer {token}' {url}/v1/runs");
     println!("  open {url}/docs");
+}
+
+/// How a shell finds this program: by its name where that is on the path, else where it lies.
+fn program() -> String {
+    const NAME: &str = "rlhf-audit";
+    let Ok(own) = std::env::current_exe() else {
+        return NAME.to_owned();
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|dir| dir.join(NAME).is_file()) {
+        return NAME.to_owned();
+    }
+    let here = std::env::current_dir().unwrap_or_default();
+    own.strip_prefix(&here)
+        .unwrap_or(&own)
+        .display()
+        .to_string()
 }
 
 fn fitted(model: &RewardModel, comparisons: usize) -> EvaluationCompleted {
