@@ -9,7 +9,7 @@ use std::fs;
 use common::{Desk, text};
 
 const EVENTS: &str = concat!(
-    r#"{"kind":"annotation.preference","body":{"choice":"a","item":"q1"},"sealed":{"prompt":"Capital of France?","response_a":"Paris","response_b":"Rome"}}"#,
+    r#"{"kind":"annotation.preference","body":{"choice":"a","item":"q1"},"sealed":{"prompt":"Capital of France?","response_a":"Paris, on the Seine","response_b":"Rome, on the Tiber"}}"#,
     "\n",
     r#"{"kind":"policy.updated","body":{"step":1,"loss":0.5,"kl":0.01,"reward_mean":0.25}}"#,
     "\n",
@@ -61,7 +61,11 @@ fn a_run_is_recorded_sealed_verified_and_bundled() {
 #[test]
 fn nothing_that_was_sealed_stands_in_the_clear() {
     let desk = recorded();
-    for secret in ["Paris", "Rome", "Capital of France"] {
+    for secret in [
+        "Paris, on the Seine",
+        "Rome, on the Tiber",
+        "Capital of France",
+    ] {
         let output = std::process::Command::new("grep")
             .args(["-rlaF", secret])
             .arg(desk.path("audit-data"))
