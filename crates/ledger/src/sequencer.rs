@@ -76,10 +76,12 @@ impl Turns {
         self.try_lock().is_some()
     }
 
-    /// Takes a turn in the caller's thread where nobody else has one. Whoever has one looks at the
-    /// queue again after it, so what was pushed before this call is seen to in either case.
+    /// Takes a turn in the caller's thread where nobody else has one; else calls the thread whose
+    /// turns these are. What was pushed before this call is seen to in either case.
     pub(crate) fn lead(&self) {
         let Some(mut sequencer) = self.try_lock() else {
+            // It may have been somebody who only asked.
+            self.shared.queue.wake();
             return;
         };
         if self.shared.is_abandoned() {
