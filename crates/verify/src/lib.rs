@@ -15,7 +15,6 @@ pub mod bundle;
 mod chains;
 mod commitments;
 mod document;
-mod enrolled;
 mod error;
 mod files;
 mod log;

@@ -76,7 +76,6 @@ impl Meaning {
                     | Kind::RunStarted
                     | Kind::RunSealed
                     | Kind::DocumentIssued
-                    | Kind::ProducerEnrolled
             )
         );
         let kept = keep.then(|| {
