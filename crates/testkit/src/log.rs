@@ -1,16 +1,20 @@
 //! Logs built in memory and written as a tile directory, with any number of runs and streams, under
 //! keys that follow from a seed. What a ledger does, without the ledger: for checking the checker.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use record::kinds::{AnnotationPreference, Choice, MetricLogged, RunStarted, RunStatus, StreamEnd};
+use record::kinds::{
+    AnnotationPreference, Choice, MetricLogged, ProducerEnrolled, RunStarted, RunStatus, StreamEnd,
+    StreamOpened,
+};
 use record::{
-    Clock, Draft, Entropy, ProducerName, RunId, Scope, SigningKey, StreamName, StreamWriter,
-    Subject, Submission, Timestamp,
+    Clock, Draft, Entropy, Kind, ProducerName, PublicKey, Record, RunId, Scope, SigningKey,
+    StreamName, StreamWriter, Subject, Submission, Timestamp,
 };
 use tlog::policy::ledger_policy;
 use tlog::tile::{encode_entry_bundle, tiles_for_size};
@@ -76,6 +80,9 @@ pub struct LogBuilder {
     entropy: Arc<SeededEntropy>,
     tree: MemoryTree,
     entries: Vec<Vec<u8>>,
+    server: StreamWriter,
+    /// Who was let in; `None` where nobody has to be.
+    enrolled: Option<HashSet<(PublicKey, ProducerName)>>,
 }
 
 impl LogBuilder {
@@ -88,15 +95,34 @@ impl LogBuilder {
         let origin = format!("rlhf-audit.test/{seed}");
         let ed25519 = Ed25519Signer::from_seed(&origin, [seed; 32]);
         let ml_dsa_44 = MlDsa44Signer::from_seed(&origin, [seed ^ 0xff; 32]);
+        let clock = Arc::new(StepClock::new(100));
+        let entropy = Arc::new(SeededEntropy::new(seed.into()));
+        let server = StreamWriter::open(
+            Scope::Ledger,
+            StreamName::SERVER,
+            ProducerName::parse("server").expect("a producer name"),
+            SigningKey::from_bytes(&[0xfe; 32]),
+            clock.clone(),
+            entropy.clone(),
+        );
         Self {
             ed25519: ed25519.expect("a good name"),
             ml_dsa_44: ml_dsa_44.expect("a good name"),
             origin,
-            clock: Arc::new(StepClock::new(100)),
-            entropy: Arc::new(SeededEntropy::new(seed.into())),
+            clock,
+            entropy,
             tree: MemoryTree::new(),
             entries: Vec::new(),
+            server,
+            enrolled: Some(HashSet::new()),
         }
+    }
+
+    /// Leaves enrolments to whoever writes the log.
+    #[must_use]
+    pub fn without_enrolments(mut self) -> Self {
+        self.enrolled = None;
+        self
     }
 
     /// The policy file that asks for both of the log's signatures.
@@ -130,12 +156,45 @@ impl LogBuilder {
         self.size() - 1
     }
 
-    /// Appends the records of what a [`StreamWriter`] wrote; gives the index of the last.
+    /// Appends the records of what a [`StreamWriter`] wrote, and before a producer's first stream
+    /// its enrolment; gives the index of the last.
     pub fn append(&mut self, submissions: impl IntoIterator<Item = Submission>) -> u64 {
         for submission in submissions {
+            self.enrol(&submission.record);
             self.push(submission.record);
         }
         self.size().saturating_sub(1)
+    }
+
+    /// Writes into the server's own stream and signs it; gives the index of the draft's record.
+    ///
+    /// # Panics
+    ///
+    /// If the draft is none of its kind.
+    pub fn write_own(&mut self, draft: Draft) -> u64 {
+        let written = self.server.write(draft).expect("a good draft");
+        let index = self.append(written);
+        let signed = self.server.sign();
+        self.append(signed);
+        index
+    }
+
+    fn enrol(&mut self, record: &[u8]) {
+        let Ok(record) = Record::parse(record) else {
+            return;
+        };
+        let own = (record.scope(), *record.stream()) == (Scope::Ledger, StreamName::SERVER);
+        if own || !record.is(Kind::StreamOpened) {
+            return;
+        }
+        let Ok(StreamOpened { key, producer, .. }) = record.decode() else {
+            return;
+        };
+        let known = self.enrolled.as_mut();
+        if known.is_some_and(|known| known.insert((key, producer.clone()))) {
+            let enrolled = ProducerEnrolled::new("token:test".to_owned(), key, producer);
+            self.write_own(Draft::new(enrolled));
+        }
     }
 
     /// Writes into a stream and appends what comes out; gives the index of the last record.

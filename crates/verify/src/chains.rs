@@ -9,11 +9,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use record::chain::{ChainError, RunState, StreamState};
-use record::kinds::{DocumentIssued, RunSealed, StreamEnd};
+use record::kinds::{DocumentIssued, RunSealed, StreamEnd, StreamOpened};
 use record::{Kind, ProducerName, PublicKey, Record, RunId, Scope, StreamName};
 use tlog::Hash;
 
 use crate::Options;
+use crate::enrolled::Enrolled;
 use crate::meaning::{Link, Meaning};
 use crate::report::{Check, Failure, Issued, Report};
 use crate::signatures::SignatureJob;
@@ -27,6 +28,8 @@ struct Chain {
     other_head: Option<Hash>,
     /// Index of its last record.
     last: u64,
+    /// Another stream goes on from its last record.
+    continued: bool,
 }
 
 impl Chain {
@@ -61,6 +64,7 @@ pub(crate) struct Chains<'a> {
     free: Vec<u32>,
     lost: HashSet<Hash>,
     unpinned: BTreeSet<ProducerName>,
+    enrolled: Enrolled,
     /// The batch's streams, as far as they are known.
     resolved: Vec<Option<u32>>,
     /// Stands for the producer of a stream whose `stream.opened` could not be read.
@@ -113,6 +117,7 @@ impl<'a> Chains<'a> {
             free: Vec::new(),
             lost: HashSet::new(),
             unpinned: BTreeSet::new(),
+            enrolled: Enrolled::default(),
             resolved: Vec::new(),
             unknown: ProducerName::parse("unknown").expect("a producer name"),
         }
@@ -187,6 +192,8 @@ impl<'a> Chains<'a> {
                 place.fail(report, Check::Chain, expected, "another stream");
             } else if kind == Kind::DocumentIssued {
                 self.document(link, record, report);
+            } else {
+                self.enrolled.take(record);
             }
         }
         match (self.only, scope.run()) {
@@ -319,17 +326,10 @@ impl<'a> Chains<'a> {
         report.counts.streams += 1;
         let opened = record.and_then(|record| StreamState::start(record, &link.leaf).ok());
         let known = opened.is_some();
-        if let (true, Some(record)) = (known, record) {
-            let stream = |name: &StreamName| {
-                let slot = self.by_name.get(&(place.scope, *name))?;
-                Some(&self.slots[*slot as usize].state)
-            };
-            if let Err(error) = StreamState::check_continues(record, stream) {
-                place.fail_with(report, Check::Chain, &error);
-            }
-        }
-        if let Some(opened) = &opened {
+        if let (Some(opened), Some(record)) = (&opened, record) {
+            self.goes_on(record, place, report);
             self.pinned(opened, place, report);
+            self.let_in(opened, place, report);
         } else if !self.excused(link) {
             let found = match record {
                 Some(record) => format!("{} at seq {}", record.kind_name(), link.seq),
@@ -354,6 +354,7 @@ impl<'a> Chains<'a> {
             run,
             other_head: link.other,
             last: link.index,
+            continued: false,
         };
         let slot = self.free.pop().unwrap_or(self.slots.len() as u32);
         match self.slots.get_mut(slot as usize) {
@@ -365,6 +366,42 @@ impl<'a> Chains<'a> {
             self.runs[run as usize].chains.push(slot);
         }
         slot
+    }
+
+    /// Holds what a stream says that it goes on from against that stream as it stands.
+    fn goes_on(&mut self, record: &Record<'_>, place: Place<'_>, report: &mut Report) {
+        let Ok(StreamOpened {
+            continues: Some(continues),
+            ..
+        }) = record.decode()
+        else {
+            return;
+        };
+        let slot = self.by_name.get(&(place.scope, continues.stream));
+        let chain = slot.map(|slot| &mut self.slots[*slot as usize]);
+        let head = Some(Hash::from(continues.head));
+        // What cannot be read, or is not what the tile has, was reported where it stands.
+        let excused = head.is_some_and(|head| self.lost.contains(&head))
+            || chain.as_ref().is_some_and(|chain| chain.other_head == head);
+        let stream = |_: &StreamName| chain.as_ref().map(|chain| &chain.state);
+        match StreamState::check_continues(record, stream) {
+            Err(error) if !excused => place.fail_with(report, Check::Chain, &error),
+            _ => chain.into_iter().for_each(|chain| chain.continued = true),
+        }
+    }
+
+    /// The log says who let in whoever opens a stream. A bundle may lack what it says.
+    fn let_in(&mut self, opened: &StreamState, place: Place<'_>, report: &mut Report) {
+        let own = (place.scope, place.stream) == (Scope::Ledger, StreamName::SERVER);
+        if self.only.is_none() && !own {
+            self.enrolled.expect(opened, report, |report| {
+                let expected = format!(
+                    "producer.enrolled for {} with key {} before its first stream",
+                    opened.producer, opened.key
+                );
+                place.fail(report, Check::Enrolment, expected, "none");
+            });
+        }
     }
 
     fn pinned(&mut self, opened: &StreamState, place: Place<'_>, report: &mut Report) {
@@ -405,6 +442,10 @@ impl<'a> Chains<'a> {
         let follows = self.slots[slot as usize].is_followed_by(link);
         let excused = !follows && self.excused(link);
         let chain = &mut self.slots[slot as usize];
+        if std::mem::take(&mut chain.continued) {
+            let Place { scope, stream, .. } = place;
+            report.resumed_streams.push(|| format!("{scope}/{stream}"));
+        }
         if !follows {
             if !excused {
                 let state = &chain.state;

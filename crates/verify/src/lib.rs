@@ -15,6 +15,7 @@ pub mod bundle;
 mod chains;
 mod commitments;
 mod document;
+mod enrolled;
 mod error;
 mod files;
 mod log;

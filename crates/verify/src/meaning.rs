@@ -76,6 +76,7 @@ impl Meaning {
                     | Kind::RunStarted
                     | Kind::RunSealed
                     | Kind::DocumentIssued
+                    | Kind::ProducerEnrolled
             )
         );
         let kept = keep.then(|| {

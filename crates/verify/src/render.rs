@@ -163,7 +163,12 @@ impl Report {
             "run not sealed, completeness not shown",
             &self.unsealed_runs,
         )?;
-        named(f, "stream that no seal lists", &self.unlisted_streams)
+        named(f, "stream that no seal lists", &self.unlisted_streams)?;
+        named(
+            f,
+            "stream that went on after another continued it",
+            &self.resumed_streams,
+        )
     }
 
     fn failed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -54,6 +54,8 @@ pub enum Check {
     Signature,
     /// A stream's key is the one the auditor pinned for its producer.
     ProducerKey,
+    /// The log says who let a producer in, before its first stream.
+    Enrolment,
     /// The rules of a run: who opens it, and that nothing follows its seal.
     Run,
     /// A seal lists every stream of its run as it stood.
@@ -85,6 +87,7 @@ impl Check {
             Self::Chain => "chain",
             Self::Signature => "signature",
             Self::ProducerKey => "producer-key",
+            Self::Enrolment => "enrolment",
             Self::Run => "run",
             Self::Seal => "seal",
             Self::Bundle => "bundle",
@@ -219,6 +222,10 @@ pub struct Named {
 }
 
 impl Named {
+    fn is_empty(&self) -> bool {
+        self.total == 0
+    }
+
     pub(crate) fn push(&mut self, name: impl FnOnce() -> String) {
         self.total += 1;
         if self.names.len() < KEPT {
@@ -316,6 +323,9 @@ pub struct Report {
     pub unsealed_runs: Named,
     /// Streams of sealed runs that the seal does not list, as `run/stream`.
     pub unlisted_streams: Named,
+    /// Streams that went on after another had taken them up as abandoned, as `run/stream`.
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    pub resumed_streams: Named,
     /// What became of the sealed values.
     pub sealed_values: SealedValues,
     /// The record that issued the document asked about.
@@ -346,6 +356,7 @@ impl Report {
             conclusions: Vec::new(),
             unsealed_runs: Named::default(),
             unlisted_streams: Named::default(),
+            resumed_streams: Named::default(),
             sealed_values: SealedValues::NotGiven,
             document: None,
             trust: Trust::default(),

@@ -283,7 +283,7 @@ fn producers_that_are_not_pinned_are_named() {
     });
     assert_eq!(
         report.trust.unpinned_producers.names,
-        ["trainer", "annotators"]
+        ["server", "trainer", "annotators"]
     );
     assert!(report.to_string().contains("the log's word"), "{report}");
 }
@@ -406,8 +406,7 @@ fn a_document_that_was_issued_and_one_that_was_not() {
         log.root(log.size()).into(),
         run,
     );
-    let mut server = log.stream(Scope::Ledger, "server", "operator", 9);
-    let index = log.write(&mut server, Draft::new(issued));
+    let index = log.write_own(Draft::new(issued));
     let good = Good::new(&log);
 
     let dir = tempfile::tempdir().unwrap();

@@ -15,7 +15,7 @@ const NAME: &str =
     "<script>alert(1)</script>\" onload='x' | `a` [b](javascript:c) $d$ <!-- --- \u{202e}";
 
 fn hostile() -> Written {
-    let mut log = LogBuilder::new(4);
+    let mut log = LogBuilder::new(4).without_enrolments();
     let run = record::RunId::generate(&StepClock::new(1), &SeededEntropy::new(3));
     let mut owner = log.stream(run.into(), "trainer", "p", 1).software(NAME);
     let mut body = RunStarted::new(NAME.to_owned(), owner.public_key());

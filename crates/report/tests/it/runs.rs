@@ -82,7 +82,7 @@ fn unit(i: u64) -> f64 {
 /// Everything a card can show: two streams, five annotators of differing reliability, data sets,
 /// training, evaluation, oversight, a finding, one annotation withdrawn and one replaced.
 pub(crate) fn whole() -> Written {
-    let mut log = LogBuilder::new(1);
+    let mut log = LogBuilder::new(1).without_enrolments();
     let clock = StepClock::new(1);
     let mut server = log.stream(Scope::Ledger, "server", "ledger", 9);
     let run = RunId::generate(&clock, &SeededEntropy::new(3));
@@ -230,7 +230,7 @@ fn train(log: &mut LogBuilder, owner: &mut StreamWriter) {
 
 /// The least a run can be: started, not sealed.
 pub(crate) fn bare(name: &str) -> Written {
-    let mut log = LogBuilder::new(2);
+    let mut log = LogBuilder::new(2).without_enrolments();
     let owner = log.start_run(name, 1);
     let run = owner.scope().run().unwrap();
     Written { log, run }
