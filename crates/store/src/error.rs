@@ -197,6 +197,17 @@ pub enum StoreError {
         /// What the database said.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// A server that keeps part of the ledger does not answer, or refuses. Unknown whether a write happened, unless
+    /// the method says otherwise.
+    #[error("could not {action} at {server}: {reason}")]
+    Unavailable {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The database or object store, without secrets.
+        server: String,
+        /// What it said, and how often it was asked.
+        reason: String,
+    },
     /// A failure that a test asked for.
     #[error("injected failure: {what}")]
     Injected {
@@ -224,6 +235,11 @@ impl StoreError {
                 source,
             },
         }
+    }
+
+    /// Whether it may pass by itself: something over a network did not answer.
+    pub const fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
     }
 
     /// Whether the process has to stop, since what is on the disk is unknown.

@@ -44,10 +44,42 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Keeps groups from acknowledgement to publication. It has one writer.
+/// Keeps groups from acknowledgement to publication.
+///
+/// An embedded journal has one writer. A shared one (a table in a database) has a handle in each of several processes;
+/// their appends take turns: [`begin`](Self::begin) waits for the turn and shows what others appended meanwhile,
+/// [`append_group`](Self::append_group) or [`release`](Self::release) ends it. The turn only spares lost races: even
+/// without one, a group that does not continue the journal is refused.
 pub trait Journal: Send {
-    /// The index the next group starts at.
+    /// The index the next group starts at, as far as this handle knows.
     fn next_index(&self) -> u64;
+
+    /// Whether other processes append too. Then failures are those of a network, and nothing is fatal.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Takes the turn at a shared journal, which waits (a few seconds at most) for whoever has it; shows the groups
+    /// that were appended at or after [`next_index`](Self::next_index), in order, which then counts them. Whoever
+    /// dies or freezes during its turn loses it within seconds. Does nothing for an embedded journal.
+    ///
+    /// # Errors
+    /// [`NotNext`](crate::StoreError::NotNext) if groups in between were discarded already: read the published log,
+    /// then [`restart`](Self::restart). [`Unavailable`](crate::StoreError::Unavailable): nobody's turn was taken. The
+    /// visitor's own errors end the turn; then `next_index` is where it was.
+    fn begin(&mut self, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
+        let _ = visit;
+        Ok(())
+    }
+
+    /// Ends a turn without a group. Never fails: a turn whose connection is lost has ended.
+    fn release(&mut self) {}
+
+    /// Makes [`next_index`](Self::next_index) `index`, which is known from elsewhere: the next [`begin`](Self::begin)
+    /// shows what follows. Does nothing for an embedded journal.
+    fn restart(&mut self, index: u64) {
+        let _ = index;
+    }
 
     /// Appends a group that starts at `first_index`, which is [`next_index`](Self::next_index). Once it returns, all
     /// its entries are durable; a group is kept whole or not at all.
@@ -57,6 +89,8 @@ pub trait Journal: Send {
     /// [`TooLarge`](crate::StoreError::TooLarge) and [`NotNext`](crate::StoreError::NotNext): nothing was kept, and the
     /// journal can be used as before. [`SyncFailed`](crate::StoreError::SyncFailed): unknown whether it was kept; every
     /// later append is refused as [`Poisoned`](crate::StoreError::Poisoned), and the process has to stop.
+    /// [`Unavailable`](crate::StoreError::Unavailable), of shared journals: unknown whether it was kept, but the next
+    /// [`begin`](Self::begin) that succeeds shows it if it was, and nothing can keep it after that.
     fn append_group(&mut self, first_index: u64, entries: &[JournalEntry<'_>]) -> Result<()>;
 
     /// Shows every kept group that has an entry at or after `from`, in order. The first may start before `from`.

@@ -12,12 +12,12 @@ use crate::error::Result;
 
 /// All of what a ledger keeps in its database.
 pub trait MetaStore:
-    CheckpointStore + IndexStore + SubjectKeyStore + TokenStore + SettingStore
+    CheckpointStore + IndexStore + SubjectKeyStore + TokenStore + SettingStore + LeaseStore
 {
 }
 
-impl<T: CheckpointStore + IndexStore + SubjectKeyStore + TokenStore + SettingStore> MetaStore
-    for T
+impl<T> MetaStore for T where
+    T: CheckpointStore + IndexStore + SubjectKeyStore + TokenStore + SettingStore + LeaseStore
 {
 }
 
@@ -336,4 +336,21 @@ pub trait SettingStore: Send + Sync {
     /// # Errors
     /// If the database cannot be written.
     fn kv_put(&self, name: &str, value: &[u8]) -> Result<()>;
+}
+
+/// Who does what only one process should. A lease spares work; it guards nothing: a process that was frozen may
+/// believe in one that has run out.
+pub trait LeaseStore: Send + Sync {
+    /// Takes the lease `name` for `holder`, or prolongs it, for `millis` milliseconds by the database's clock, unless
+    /// somebody else's has not run out. Says whether `holder` has it now.
+    ///
+    /// # Errors
+    /// Unknown whether it was taken: ask again.
+    fn take_lease(&self, name: &str, holder: &str, millis: u64) -> Result<bool>;
+
+    /// Gives up the lease `name` if `holder` has it, so that others need not wait for it to run out.
+    ///
+    /// # Errors
+    /// It will run out by itself.
+    fn release_lease(&self, name: &str, holder: &str) -> Result<()>;
 }

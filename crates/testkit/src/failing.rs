@@ -7,9 +7,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::{
-    CheckpointStore, Group, IndexStore, IndexUpdate, Journal, JournalEntry, ObjectStore, Result,
-    RunRow, SettingStore, Span, StoreError, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow,
-    SubjectKeyStore, TokenRow, TokenStore,
+    CheckpointStore, Group, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore,
+    ObjectStore, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint, StreamRow,
+    SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
 };
 use tlog::Hash;
 
@@ -352,5 +352,15 @@ impl<S: SettingStore> SettingStore for Failing<S> {
     fn kv_put(&self, name: &str, value: &[u8]) -> Result<()> {
         self.faults
             .run(Step::Setting, || self.inner.kv_put(name, value))
+    }
+}
+
+impl<S: LeaseStore> LeaseStore for Failing<S> {
+    fn take_lease(&self, name: &str, holder: &str, millis: u64) -> Result<bool> {
+        self.inner.take_lease(name, holder, millis)
+    }
+
+    fn release_lease(&self, name: &str, holder: &str) -> Result<()> {
+        self.inner.release_lease(name, holder)
     }
 }

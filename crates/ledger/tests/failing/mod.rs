@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use ledger::Stores;
 use store::{
-    CheckpointStore, Group, IndexStore, IndexUpdate, Journal, JournalEntry, MetaStore, ObjectStore,
-    Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint, StreamRow, SubjectKey,
-    SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
+    CheckpointStore, Group, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore, MetaStore,
+    ObjectStore, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint, StreamRow,
+    SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
 };
 use tlog::Hash;
 
@@ -250,5 +250,15 @@ impl SettingStore for Meta {
 
     fn kv_put(&self, name: &str, value: &[u8]) -> Result<()> {
         self.0.kv_put(name, value)
+    }
+}
+
+impl LeaseStore for Meta {
+    fn take_lease(&self, name: &str, holder: &str, millis: u64) -> Result<bool> {
+        self.0.take_lease(name, holder, millis)
+    }
+
+    fn release_lease(&self, name: &str, holder: &str) -> Result<()> {
+        self.0.release_lease(name, holder)
     }
 }

@@ -6,6 +6,7 @@
 mod checkpoint;
 mod index;
 mod keys;
+mod leases;
 mod schema;
 mod spans;
 mod tokens;

@@ -8,7 +8,8 @@ use super::sort;
 use crate::error::{Result, StoreError};
 
 /// Each step brings the schema one version up; steps are never changed once released.
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     -- At most one row.
     CREATE TABLE checkpoint (
         id INTEGER PRIMARY KEY CHECK (id = 0),
@@ -60,7 +61,12 @@ const STEPS: [&str; 1] = ["
         created INTEGER NOT NULL, expires INTEGER, revoked INTEGER
     );
     CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL);
-"];
+",
+    "
+    -- Until when, in milliseconds since 1970.
+    CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL);
+",
+];
 
 /// Brings the file to the newest schema, each step in its own transaction.
 pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<()> {

@@ -61,3 +61,8 @@ fn sqlite_tokens() {
 fn sqlite_settings() {
     suite::settings(sqlite);
 }
+
+#[test]
+fn sqlite_leases() {
+    suite::leases(sqlite);
+}

@@ -1,12 +1,13 @@
 //! The contracts of [`CheckpointStore`], [`SubjectKeyStore`], [`TokenStore`] and [`SettingStore`].
 
 use std::thread;
+use std::time::{Duration, Instant};
 
 use tlog::Hash;
 
 use crate::{
-    CheckpointStore, SettingStore, StoreError, StoredCheckpoint, SubjectKey, SubjectKeyRow,
-    SubjectKeyStore, TokenRow, TokenStore,
+    CheckpointStore, LeaseStore, SettingStore, StoreError, StoredCheckpoint, SubjectKey,
+    SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
 };
 
 fn checkpoint(size: u64, root: u8) -> StoredCheckpoint {
@@ -206,4 +207,43 @@ pub fn settings<P, S: SettingStore>(new: impl Fn() -> (P, S)) {
         assert_eq!(store.kv_get("origin").unwrap().as_deref(), Some(value));
     }
     assert_eq!(store.kv_get("origin ").unwrap(), None);
+}
+
+/// One holder at a time, until it lets go or time has run out.
+pub fn leases<P, S: LeaseStore>(new: impl Fn() -> (P, S)) {
+    let (_place, store) = new();
+    let hour = 3_600_000;
+    assert!(store.take_lease("publisher", "a", hour).unwrap());
+    assert!(
+        store.take_lease("publisher", "a", hour).unwrap(),
+        "prolonged"
+    );
+    assert!(!store.take_lease("publisher", "b", hour).unwrap());
+    assert!(store.take_lease("other", "b", hour).unwrap());
+    store.release_lease("publisher", "b").unwrap();
+    assert!(!store.take_lease("publisher", "b", hour).unwrap());
+    store.release_lease("publisher", "a").unwrap();
+    assert!(store.take_lease("publisher", "b", 1).unwrap());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !store.take_lease("publisher", "a", hour).unwrap() {
+        assert!(
+            Instant::now() < deadline,
+            "a lease of a millisecond never ran out"
+        );
+        thread::yield_now();
+    }
+    assert!(!store.take_lease("publisher", "b", hour).unwrap());
+    let taken: usize = thread::scope(|scope| {
+        let asking: Vec<_> = (0..8)
+            .map(|n| {
+                let store = &store;
+                scope.spawn(move || store.take_lease("race", &n.to_string(), hour).unwrap())
+            })
+            .collect();
+        asking
+            .into_iter()
+            .map(|thread| usize::from(thread.join().unwrap()))
+            .sum()
+    });
+    assert_eq!(taken, 1);
 }

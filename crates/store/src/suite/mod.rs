@@ -18,5 +18,5 @@ mod objects;
 
 pub use index::index;
 pub use journal::journal;
-pub use meta::{checkpoints, settings, subject_keys, tokens};
+pub use meta::{checkpoints, leases, settings, subject_keys, tokens};
 pub use objects::objects;
