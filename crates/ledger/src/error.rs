@@ -47,6 +47,9 @@ pub enum LedgerError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// Another process is making a ledger in the same stores.
+    #[error("another process is making a ledger in this database; start again in a moment")]
+    BeingCreated,
     /// A key file can be read by others.
     #[error("{} has mode {mode:o}, expected 600; run `chmod 600` on it", path.display())]
     KeyMode {

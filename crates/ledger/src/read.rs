@@ -81,8 +81,9 @@ impl Reader {
         self.integrated.load(Ordering::Acquire)
     }
 
+    /// Takes note that tiles and index have come so far. They never go back.
     pub(crate) fn set_integrated(&self, size: u64) {
-        self.integrated.store(size, Ordering::Release);
+        self.integrated.fetch_max(size, Ordering::Release);
     }
 
     pub(crate) fn published(&self) -> Option<Published> {

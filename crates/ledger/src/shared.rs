@@ -192,12 +192,28 @@ pub(crate) struct Counters {
     pub(crate) duplicates: AtomicU64,
     pub(crate) overloaded: AtomicU64,
     publish_failures: AtomicU64,
+    unavailable: Mutex<Option<String>>,
     last: Mutex<(Option<Timestamp>, Option<String>)>,
 }
 
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, n: usize) {
         counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// Why nothing is accepted at present; `None` once it is again.
+    pub(crate) fn set_unavailable(&self, reason: Option<String>) {
+        *self
+            .unavailable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        self.unavailable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn publish_failed(&self, error: &LedgerError) {
@@ -207,6 +223,11 @@ impl Counters {
 
     pub(crate) fn publish_succeeded(&self, at: Timestamp) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (Some(at), None);
+    }
+
+    /// There was nothing to publish, or it is somebody else's turn: what failed before passed.
+    pub(crate) fn publish_rested(&self) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
     }
 
     fn last(&self) -> (Option<Timestamp>, Option<String>) {
@@ -244,6 +265,8 @@ pub struct Status {
     pub publish_failures: u64,
     /// Why publishing does not get on at present.
     pub publish_error: Option<String>,
+    /// Why nothing is accepted at present: a database does not answer. It is asked again and again.
+    pub unavailable: Option<String>,
     /// Why nothing more is accepted; the process should exit.
     pub failed: Option<String>,
 }
@@ -267,6 +290,7 @@ impl Shared {
             overloaded: get(&counters.overloaded),
             publish_failures: get(&counters.publish_failures),
             publish_error,
+            unavailable: counters.unavailable(),
             failed: match self.queue.stopped() {
                 Some(SubmitError::Failed { reason }) => Some(reason),
                 _ => None,

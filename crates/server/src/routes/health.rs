@@ -87,7 +87,7 @@ fn verdict(
 
 /// What the server needs: a journal that takes records, and a publisher that gets on.
 fn parts(status: &Status) -> BTreeMap<&'static str, Part> {
-    let journal = match &status.failed {
+    let journal = match status.failed.as_ref().or(status.unavailable.as_ref()) {
         Some(reason) => Part {
             status: "failed",
             detail: reason.clone(),
