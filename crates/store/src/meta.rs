@@ -261,6 +261,16 @@ pub trait SubjectKeyStore: Send + Sync {
     /// If the database cannot be read.
     fn subject_key_by_id(&self, id: &[u8; 16]) -> Result<Option<SubjectKeyRow>>;
 
+    /// Keys in the order of their ids, those after `after`; destroyed ones too.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn list_subject_keys(
+        &self,
+        after: Option<&[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SubjectKeyRow>>;
+
     /// Adds keys, all or none; a row that is stored exactly so is passed over. Durable once it returns, hence before
     /// anything encrypted under them is.
     ///
@@ -330,6 +340,12 @@ pub trait SettingStore: Send + Sync {
     /// # Errors
     /// If the database cannot be read.
     fn kv_get(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// All names that have a value, sorted by their bytes.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn kv_names(&self) -> Result<Vec<String>>;
 
     /// Sets the value of a name. Durable once it returns.
     ///

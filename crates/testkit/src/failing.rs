@@ -313,6 +313,14 @@ impl<S: SubjectKeyStore> SubjectKeyStore for Failing<S> {
         self.inner.subject_key_by_id(id)
     }
 
+    fn list_subject_keys(
+        &self,
+        after: Option<&[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SubjectKeyRow>> {
+        self.inner.list_subject_keys(after, limit)
+    }
+
     fn insert_subject_keys(&self, rows: &[SubjectKeyRow]) -> Result<()> {
         self.faults
             .run(Step::InsertKeys, || self.inner.insert_subject_keys(rows))
@@ -347,6 +355,10 @@ impl<S: TokenStore> TokenStore for Failing<S> {
 impl<S: SettingStore> SettingStore for Failing<S> {
     fn kv_get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.inner.kv_get(name)
+    }
+
+    fn kv_names(&self) -> Result<Vec<String>> {
+        self.inner.kv_names()
     }
 
     fn kv_put(&self, name: &str, value: &[u8]) -> Result<()> {

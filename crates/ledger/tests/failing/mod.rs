@@ -216,6 +216,14 @@ impl SubjectKeyStore for Meta {
         self.0.subject_key_by_id(id)
     }
 
+    fn list_subject_keys(
+        &self,
+        after: Option<&[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SubjectKeyRow>> {
+        self.0.list_subject_keys(after, limit)
+    }
+
     fn insert_subject_keys(&self, rows: &[SubjectKeyRow]) -> Result<()> {
         self.0.insert_subject_keys(rows)
     }
@@ -246,6 +254,10 @@ impl TokenStore for Meta {
 impl SettingStore for Meta {
     fn kv_get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.0.kv_get(name)
+    }
+
+    fn kv_names(&self) -> Result<Vec<String>> {
+        self.0.kv_names()
     }
 
     fn kv_put(&self, name: &str, value: &[u8]) -> Result<()> {
