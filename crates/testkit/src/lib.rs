@@ -3,3 +3,5 @@
 #[cfg(feature = "stores")]
 pub mod failing;
 pub mod log;
+#[cfg(feature = "services")]
+pub mod services;
