@@ -4,7 +4,7 @@
 //! sync. Until publication the journal is the truth; then the entry bundles are, and what they cover is discarded.
 
 mod file;
-mod frame;
+pub(crate) mod frame;
 mod recovery;
 mod segment;
 #[cfg(test)]
