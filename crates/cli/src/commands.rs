@@ -13,6 +13,8 @@ pub(crate) mod import;
 #[cfg(feature = "full")]
 pub(crate) mod init;
 #[cfg(feature = "full")]
+pub(crate) mod migrate;
+#[cfg(feature = "full")]
 pub(crate) mod prove;
 #[cfg(feature = "full")]
 pub(crate) mod run;

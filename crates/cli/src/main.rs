@@ -9,6 +9,8 @@ mod commands;
 mod demo;
 #[cfg(feature = "full")]
 mod environment;
+#[cfg(feature = "full")]
+mod location;
 mod outcome;
 #[cfg(feature = "full")]
 mod place;
@@ -69,6 +71,9 @@ enum Command {
     /// Issue a run's model card
     #[cfg(feature = "full")]
     Card(commands::card::Args),
+    /// Copy a ledger to other stores: a directory, PostgreSQL, S3
+    #[cfg(feature = "full")]
+    Migrate(commands::migrate::Args),
     /// Create, list and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
@@ -99,6 +104,8 @@ fn main() -> ExitCode {
         Command::Bundle(args) => commands::bundle::run(&args, json),
         #[cfg(feature = "full")]
         Command::Card(args) => commands::card::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Migrate(args) => commands::migrate::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
         #[cfg(feature = "full")]

@@ -47,6 +47,19 @@ pub enum LedgerError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// A server writes to the ledger.
+    #[error("a server writes to this ledger; stop every server that uses it, then try again")]
+    InUse,
+    /// The ledger's objects are in another place than was given.
+    #[error(
+        "the ledger's objects are in {known}, not in {given}; give that place, or use `rlhf-audit migrate`"
+    )]
+    OtherObjects {
+        /// Where they are.
+        known: String,
+        /// Where they were said to be.
+        given: String,
+    },
     /// Another process is making a ledger in the same stores.
     #[error("another process is making a ledger in this database; start again in a moment")]
     BeingCreated,

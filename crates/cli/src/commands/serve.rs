@@ -6,20 +6,15 @@ use std::sync::Arc;
 
 use ledger::{Ledger, Role};
 
+use crate::location::LocationArgs;
 use crate::outcome::{Failure, Outcome};
-use crate::place::{ledger_failure, ledger_options, open_ledger, run_server};
+use crate::place::{ledger_failure, ledger_options, run_server};
 
 /// Serve a ledger over HTTP
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The ledger's directory; a ledger is created where there is none
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "./audit-data",
-        env = "RLHF_AUDIT_DATA_DIR"
-    )]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    location: LocationArgs,
     /// The address to listen on
     #[arg(
         long,
@@ -61,10 +56,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         ))
         .with_hint("listen on 127.0.0.1, or leave --no-auth away and use tokens"));
     }
-    let ledger = if args.data_dir.join("ledger.json").exists() {
-        open_ledger(&args.data_dir)?
+    let ledger = if args.location.exists()? {
+        args.location.open()?
     } else {
-        Ledger::create(&args.data_dir, ledger_options()).map_err(ledger_failure)?
+        args.location.create(ledger_options())?
     };
     let ledger = Arc::new(ledger);
     first_admin(args, &ledger)?;

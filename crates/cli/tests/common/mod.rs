@@ -39,6 +39,8 @@ impl Desk {
             "RLHF_AUDIT_SERVER",
             "RLHF_AUDIT_TOKEN",
             "RLHF_AUDIT_KEY",
+            "RLHF_AUDIT_DATABASE_URL",
+            "RLHF_AUDIT_OBJECTS",
             "PORT",
         ] {
             command.env_remove(variable);
@@ -118,8 +120,13 @@ pub(crate) const ADMIN: &str = "rat_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 impl Server {
     pub(crate) fn start(desk: &Desk) -> Self {
+        Self::start_with(desk, &[])
+    }
+
+    pub(crate) fn start_with(desk: &Desk, args: &[&str]) -> Self {
+        let usual = ["serve", "--port", "0", "--admin-token", ADMIN];
         let mut child = desk
-            .command(&["serve", "--port", "0", "--admin-token", ADMIN])
+            .command(&[&usual[..], args].concat())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -145,6 +152,42 @@ impl Server {
             child,
             url: format!("http://{url}"),
         }
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Whether it says that it can do its work.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.answers("/health/ready")
+    }
+
+    /// Whether it says that it is alive.
+    pub(crate) fn is_live(&self) -> bool {
+        self.answers("/health/live")
+    }
+
+    fn answers(&self, path: &str) -> bool {
+        use std::io::Read as _;
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let timeout = Some(std::time::Duration::from_secs(10));
+        stream.set_read_timeout(timeout).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.starts_with("HTTP/1.1 200")
     }
 
     /// SIGKILL, at once.
