@@ -41,6 +41,7 @@ mod state;
 mod ticket;
 mod tokens;
 mod tree;
+pub mod witness;
 
 pub use accept::{MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS};
 pub use bundle::BundleInfo;
