@@ -18,6 +18,7 @@ mod accept;
 mod admit;
 mod backlog;
 mod bundle;
+mod cosign;
 mod entry;
 mod error;
 mod follow;
@@ -45,6 +46,7 @@ pub mod witness;
 
 pub use accept::{MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS};
 pub use bundle::BundleInfo;
+pub use cosign::Witnessing;
 pub use error::{AppendCode, AppendError, LedgerError, SubmitError};
 pub use ledger::{Ledger, Stores};
 pub use opener::Opener;

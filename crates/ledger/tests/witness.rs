@@ -196,14 +196,14 @@ fn every_refusal_is_the_specifications() {
     wrong.proof[0] = leaf_hash(b"wrong");
     let mut short = good.clone();
     short.proof.pop();
-    let mut long = good.clone();
-    long.proof.push(leaf_hash(b"more"));
+    let mut excess = good.clone();
+    excess.proof.push(leaf_hash(b"more"));
     let fork = Log::new("b").grow(50);
     let same_size = AddCheckpoint {
         checkpoint: fork.note_at(20),
         ..log.request(20, 20)
     };
-    for request in [wrong, short, long, same_size, fork.request(20, 40)] {
+    for request in [wrong, short, excess, same_size, fork.request(20, 40)] {
         let answer = post(&witness, &request);
         assert!(matches!(answer, Answer::Inconsistent(_)), "{answer:?}");
     }
