@@ -22,3 +22,5 @@ pub(crate) mod run;
 pub(crate) mod serve;
 #[cfg(feature = "full")]
 pub(crate) mod token;
+#[cfg(feature = "full")]
+pub(crate) mod witness;

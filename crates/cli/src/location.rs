@@ -52,7 +52,12 @@ impl LocationArgs {
 
     /// Opens the ledger.
     pub(crate) fn open(&self) -> Result<Ledger, Failure> {
-        Ledger::open_at(&self.location(), ledger_options()).map_err(ledger_failure)
+        self.open_with(ledger_options())
+    }
+
+    /// Opens the ledger with options of one's own.
+    pub(crate) fn open_with(&self, options: Options) -> Result<Ledger, Failure> {
+        Ledger::open_at(&self.location(), options).map_err(ledger_failure)
     }
 
     /// Makes a ledger where there is none, and opens it.

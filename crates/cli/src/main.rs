@@ -77,6 +77,9 @@ enum Command {
     /// Create, list and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
+    /// Cosign the checkpoints of other people's logs, as long as they only grow
+    #[cfg(feature = "full")]
+    Witness(commands::witness::Args),
     /// Perform a small real RLHF run and show what the ledger makes of it
     #[cfg(feature = "full")]
     Demo(demo::Args),
@@ -108,6 +111,8 @@ fn main() -> ExitCode {
         Command::Migrate(args) => commands::migrate::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Witness(args) => commands::witness::run(&args, json),
         #[cfg(feature = "full")]
         Command::Demo(args) => demo::run(&args, json),
     };

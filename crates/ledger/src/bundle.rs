@@ -40,10 +40,7 @@ impl Ledger {
         out: &mut dyn Write,
     ) -> Result<BundleInfo, LedgerError> {
         let shared = self.shared();
-        let published = shared
-            .reader
-            .published()
-            .filter(|p| p.checkpoint.size.0 > 0);
+        let published = shared.reader.shown().filter(|p| p.checkpoint.size.0 > 0);
         let missing = || LedgerError::NotFound {
             what: "published run",
             seen: run.to_string(),
@@ -59,6 +56,10 @@ impl Ledger {
         }
         indices.extend(self.concerning(run, size.0)?);
         indices.sort_unstable();
+        // Witnesses' signatures convince more people than the records that came after them.
+        let end = indices.last().map_or(0, |last| last + 1);
+        let published = shared.reader.best_for(end, published).ok_or_else(missing)?;
+        let size = published.checkpoint.size;
         let proof = shared.reader.multiproof(size, &indices)?;
 
         let mut counted = Counted { out, bytes: 0 };

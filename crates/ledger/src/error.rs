@@ -63,6 +63,20 @@ pub enum LedgerError {
     /// Another process is making a ledger in the same stores.
     #[error("another process is making a ledger in this database; start again in a moment")]
     BeingCreated,
+    /// A witness policy does not fit, or what was brought does not satisfy it.
+    #[error("the witness policy: {reason}")]
+    WitnessPolicy {
+        /// What does not fit.
+        reason: String,
+    },
+    /// No witness can work in this directory.
+    #[error("no witness can be opened in {}: {why}", dir.display())]
+    NoWitness {
+        /// Its directory.
+        dir: PathBuf,
+        /// What keeps it from that.
+        why: String,
+    },
     /// A key file can be read by others.
     #[error("{} has mode {mode:o}, expected 600; run `chmod 600` on it", path.display())]
     KeyMode {

@@ -357,9 +357,9 @@ impl Ledger {
         pushed
     }
 
-    /// The published checkpoint.
+    /// The published checkpoint; where a quorum of witnesses is required, the latest that has it.
     pub fn checkpoint(&self) -> Option<Published> {
-        self.shared().reader.published()
+        self.shared().reader.shown()
     }
 
     /// Blocks until the log is published up to `size` (a record's index + 1); false if that did not

@@ -93,9 +93,15 @@ impl Shared {
 
     /// Serves a checkpoint from now on, and tells those who wait for it.
     pub(crate) fn publish(&self, published: Published) {
-        let size = published.checkpoint.size.0;
         self.reader.set_published(published);
-        self.progress.reach(size);
+        self.shown();
+    }
+
+    /// Tells those who wait how far the log is shown.
+    pub(crate) fn shown(&self) {
+        if let Some(shown) = self.reader.shown() {
+            self.progress.reach(shown.checkpoint.size.0);
+        }
     }
 
     /// Stops the ledger for good: what is on the disk is unknown.

@@ -13,6 +13,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::cosign::WitnessMetrics;
+
 /// The media type of what [`Metrics::encode`] writes.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -52,6 +54,7 @@ pub(crate) struct Metrics {
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     appended: Counter,
     gauges: Gauges,
+    witnesses: WitnessMetrics,
     /// Scrapes write the gauges and read them back; two at once would mix their numbers.
     scrape: Mutex<()>,
 }
@@ -117,12 +120,14 @@ impl Metrics {
             Unit::Bytes,
             gauges.memory.clone(),
         );
+        let witnesses = WitnessMetrics::register(&mut registry);
         Self {
             registry,
             requests,
             durations,
             appended,
             gauges,
+            witnesses,
             scrape: Mutex::new(()),
         }
     }
@@ -148,6 +153,11 @@ impl Metrics {
     /// Counts records that were recorded, duplicates not among them.
     pub(crate) fn appended(&self, records: u64) {
         self.appended.inc_by(records);
+    }
+
+    /// The witnesses' numbers.
+    pub(crate) fn witnesses(&self) -> &WitnessMetrics {
+        &self.witnesses
     }
 
     /// The exposition text, with the ledger as it is now.

@@ -58,6 +58,8 @@ routes! {
     get "/health/ready" PUBLIC health::ready;
     get "/metrics" PUBLIC metrics::metrics;
     get "/log/checkpoint" PUBLIC log::checkpoint;
+    get "/log/checkpoint.cosigned" PUBLIC log::cosigned;
+    get "/log/policy" PUBLIC log::policy;
     get "/log/tile/{level}/{index}" PUBLIC log::tile;
     get "/log/tile/entries/{index}" READS log::entries;
     post "/v1/runs" APPENDS runs::create;

@@ -28,6 +28,9 @@ pub(crate) async fn metrics(
         groups,
         group_records,
     };
+    if let Some(witnesses) = state.witnesses() {
+        state.metrics().witnesses().set(witnesses, state.ledger());
+    }
     let text = state
         .metrics()
         .encode(numbers)

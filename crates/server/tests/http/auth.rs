@@ -14,6 +14,8 @@ const TABLE: &str = "
     get    /health/ready               -PRA
     get    /metrics                    -PRA
     get    /log/checkpoint             -PRA
+    get    /log/checkpoint.cosigned    -PRA
+    get    /log/policy                 -PRA
     get    /log/tile/{level}/{index}   -PRA
     get    /log/tile/entries/{index}   RA
     post   /v1/runs                    PA
