@@ -19,4 +19,6 @@ pub(crate) mod run;
 #[cfg(feature = "full")]
 pub(crate) mod serve;
 #[cfg(feature = "full")]
+pub(crate) mod timestamp;
+#[cfg(feature = "full")]
 pub(crate) mod token;

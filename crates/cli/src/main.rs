@@ -8,6 +8,8 @@ mod commands;
 #[cfg(feature = "full")]
 mod demo;
 #[cfg(feature = "full")]
+mod duration;
+#[cfg(feature = "full")]
 mod environment;
 mod outcome;
 #[cfg(feature = "full")]
@@ -69,6 +71,9 @@ enum Command {
     /// Issue a run's model card
     #[cfg(feature = "full")]
     Card(commands::card::Args),
+    /// Have the checkpoint stamped by a time-stamping authority (RFC 3161)
+    #[cfg(feature = "full")]
+    Timestamp(commands::timestamp::Args),
     /// Create, list and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
@@ -99,6 +104,8 @@ fn main() -> ExitCode {
         Command::Bundle(args) => commands::bundle::run(&args, json),
         #[cfg(feature = "full")]
         Command::Card(args) => commands::card::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Timestamp(args) => commands::timestamp::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
         #[cfg(feature = "full")]

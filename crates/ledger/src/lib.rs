@@ -39,6 +39,7 @@ mod serving;
 mod shared;
 mod state;
 mod ticket;
+mod timestamps;
 mod tokens;
 mod tree;
 
@@ -53,5 +54,6 @@ pub use read::{MAX_PAGE, Page, Published, Query};
 pub use runs::{RunInfo, StreamHead};
 pub use shared::Status;
 pub use ticket::{AppendResult, Receipt, Ticket};
+pub use timestamps::{StampError, StampInfo, TimestampAuthority, TimestampStatus, Timestamper};
 pub use tokens::Token;
 pub use verify::{SealedField, SealedState};

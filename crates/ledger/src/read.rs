@@ -303,6 +303,17 @@ impl Reader {
         })
     }
 
+    /// The proof that the tree of `new` entries has grown from that of `old`.
+    pub(crate) fn consistency(
+        &self,
+        old: TreeSize,
+        new: TreeSize,
+    ) -> Result<Vec<[u8; 32]>, LedgerError> {
+        let hashes = tlog::consistency_proof(&TileReader(&*self.objects), old, new)
+            .map_err(|e| LedgerError::corrupt("the log's tiles", e))?;
+        Ok(hashes.iter().map(|hash| *hash.as_bytes()).collect())
+    }
+
     /// The tree hashes that prove all of `indices` (ascending) at once.
     pub(crate) fn multiproof(
         &self,

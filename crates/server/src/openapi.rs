@@ -37,6 +37,8 @@ use crate::routes;
         routes::tokens::revoke,
         routes::log::checkpoint,
         routes::log::entries,
+        routes::log::policy,
+        routes::log::timestamp,
         routes::log::tile,
         routes::health::health,
         routes::health::live,

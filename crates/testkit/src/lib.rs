@@ -5,3 +5,5 @@ pub mod failing;
 pub mod log;
 #[cfg(feature = "stores")]
 pub mod shared;
+#[cfg(feature = "tsa")]
+pub mod tsa;
