@@ -19,6 +19,8 @@ for tool in "$@"; do
       command -v cc >/dev/null || apt_install gcc
       # A compiler without the C library's headers cannot build SQLite.
       echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1 || apt_install libc6-dev ;;
+    openssl)
+      command -v openssl >/dev/null || apt_install openssl ;;
     cargo-deny)
       command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny@0.20.2 ;;
     postgres)

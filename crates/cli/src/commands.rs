@@ -21,6 +21,8 @@ pub(crate) mod run;
 #[cfg(feature = "full")]
 pub(crate) mod serve;
 #[cfg(feature = "full")]
+pub(crate) mod timestamp;
+#[cfg(feature = "full")]
 pub(crate) mod token;
 #[cfg(feature = "full")]
 pub(crate) mod witness;

@@ -8,6 +8,8 @@ mod commands;
 #[cfg(feature = "full")]
 mod demo;
 #[cfg(feature = "full")]
+mod duration;
+#[cfg(feature = "full")]
 mod environment;
 #[cfg(feature = "full")]
 mod location;
@@ -74,6 +76,9 @@ enum Command {
     /// Copy a ledger to other stores: a directory, PostgreSQL, S3
     #[cfg(feature = "full")]
     Migrate(commands::migrate::Args),
+    /// Have the checkpoint stamped by a time-stamping authority (RFC 3161)
+    #[cfg(feature = "full")]
+    Timestamp(commands::timestamp::Args),
     /// Create, list and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
@@ -109,6 +114,7 @@ fn main() -> ExitCode {
         Command::Card(args) => commands::card::run(&args, json),
         #[cfg(feature = "full")]
         Command::Migrate(args) => commands::migrate::run(&args, json),
+        Command::Timestamp(args) => commands::timestamp::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
         #[cfg(feature = "full")]

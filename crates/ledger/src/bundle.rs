@@ -54,6 +54,8 @@ impl Ledger {
         if indices.is_empty() {
             return Err(missing());
         }
+        let end = indices.iter().max().map_or(0, |last| last + 1);
+        let timestamp = self.timestamp_for(end, size)?;
         indices.extend(self.concerning(run, size.0)?);
         indices.sort_unstable();
         // Witnesses' signatures convince more people than the records that came after them.
@@ -67,10 +69,11 @@ impl Ledger {
             path: "the bundle".into(),
             source,
         };
-        let mut writer = verify::bundle::Writer::new(
+        let mut writer = verify::bundle::Writer::with_timestamps(
             &mut counted,
             run.as_str(),
             &published.note,
+            timestamp.as_slice(),
             &proof,
             indices.len() as u64,
         )

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use ledger::TimestampStatus;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -45,6 +46,8 @@ pub(crate) struct LedgerNumbers {
     pub(crate) groups: u64,
     /// Records in those groups.
     pub(crate) group_records: u64,
+    /// How having checkpoints stamped gets on.
+    pub(crate) timestamps: TimestampStatus,
 }
 
 /// All metrics of one server.
@@ -66,6 +69,9 @@ struct Gauges {
     checkpoint_age: Gauge<f64, AtomicU64>,
     groups: Counter,
     group_records: Counter,
+    timestamps: Counter,
+    timestamp_failures: Counter,
+    timestamped_size: Gauge,
     memory: Gauge,
 }
 
@@ -113,6 +119,21 @@ impl Metrics {
             "journal_group_records",
             "Records in those writes; over journal_groups it is the mean group",
             gauges.group_records.clone(),
+        );
+        registry.register(
+            "timestamps",
+            "Timestamps received from the time-stamping authority",
+            gauges.timestamps.clone(),
+        );
+        registry.register(
+            "timestamp_failures",
+            "Requests to it that came to nothing",
+            gauges.timestamp_failures.clone(),
+        );
+        registry.register(
+            "timestamped_size",
+            "Records that the checkpoint stamped last covers",
+            gauges.timestamped_size.clone(),
         );
         registry.register_with_unit(
             "process_resident_memory",
@@ -176,6 +197,9 @@ impl Metrics {
         );
         catch_up(&gauges.groups, ledger.groups);
         catch_up(&gauges.group_records, ledger.group_records);
+        catch_up(&gauges.timestamps, ledger.timestamps.stamped);
+        catch_up(&gauges.timestamp_failures, ledger.timestamps.failures);
+        gauges.timestamped_size.set(clamp(ledger.timestamps.size));
         gauges.memory.set(clamp(resident_memory().unwrap_or(0)));
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
@@ -230,6 +254,12 @@ mod tests {
             checkpoint_age: Some(Duration::from_millis(1_500)),
             groups: 3,
             group_records: 9,
+            timestamps: TimestampStatus {
+                stamped: 2,
+                failures: 1,
+                size: 8,
+                last: None,
+            },
         };
         let first = metrics.encode(numbers).unwrap();
         // A second scrape of the same ledger must not count its groups again.
@@ -252,6 +282,9 @@ mod tests {
             "rlhf_audit_published_size 8",
             "rlhf_audit_checkpoint_age_seconds 1.5",
             "rlhf_audit_journal_groups_total 3",
+            "rlhf_audit_timestamps_total 2",
+            "rlhf_audit_timestamp_failures_total 1",
+            "rlhf_audit_timestamped_size 8",
             "rlhf_audit_journal_group_records_total 9",
             "# EOF",
         ] {

@@ -62,6 +62,7 @@ routes! {
     get "/log/policy" PUBLIC log::policy;
     get "/log/tile/{level}/{index}" PUBLIC log::tile;
     get "/log/tile/entries/{index}" READS log::entries;
+    get "/log/timestamps/{name}" PUBLIC log::timestamp;
     post "/v1/runs" APPENDS runs::create;
     get "/v1/runs" ANYONE runs::list;
     get "/v1/runs/{run}" ANYONE runs::one;

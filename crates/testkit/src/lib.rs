@@ -7,3 +7,5 @@ pub mod log;
 pub mod services;
 #[cfg(feature = "stores")]
 pub mod shared;
+#[cfg(feature = "tsa")]
+pub mod tsa;

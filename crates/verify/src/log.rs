@@ -14,7 +14,7 @@ use crate::report::{Check, Failure, Report, SealedValues, Subject};
 use crate::signatures::{SignatureJob, Signatures};
 use crate::source::{MAX_CHECKPOINT_BYTES, MAX_ENTRY_BUNDLE_BYTES, MAX_TILE_BYTES, Source};
 use crate::tree::{Leaves, Tree, missing, wrong_length};
-use crate::{Options, VerifyError, commitments, files, paths, trust};
+use crate::{Options, VerifyError, commitments, files, paths, stamps, trust};
 
 /// Entry bundles that may be missing before the search ends: a checkpoint can be signed for more
 /// entries than there ever were, and to look for all of them would take for ever.
@@ -96,6 +96,7 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
     } else {
         chains.finish(&mut report);
     }
+    stamps::check_all(source, &signed, options, &mut report)?;
     all_files(source, policy, size, &mut report)?;
     Ok(report.finish())
 }

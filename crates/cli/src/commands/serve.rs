@@ -8,6 +8,8 @@ use std::time::Duration;
 use ledger::{Ledger, Role, Witnessing};
 use tlog::Policy;
 
+use crate::commands::timestamp::Authority;
+use crate::duration::duration;
 use crate::location::LocationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options, run_server};
@@ -44,6 +46,12 @@ pub(crate) struct Args {
         conflicts_with = "admin_token"
     )]
     admin_token_file: Option<PathBuf>,
+    /// Have checkpoints stamped by the time-stamping authority (RFC 3161) at this URL
+    #[arg(long, value_name = "URL", env = "RLHF_AUDIT_TSA")]
+    tsa: Option<String>,
+    /// How long from one timestamp to the next, such as 30m, 1h or 1d; one more is asked for at the end
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration, env = "RLHF_AUDIT_TSA_INTERVAL")]
+    tsa_interval: Duration,
     /// Let everybody on this machine in as admin; only on a loopback address
     #[arg(long)]
     no_auth: bool,
@@ -145,6 +153,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     };
     let ledger = Arc::new(ledger);
     first_admin(args, &ledger)?;
+    let authority = args.tsa.as_deref().map(Authority::new).transpose()?;
     let listener = std::net::TcpListener::bind(address).map_err(|e| {
         Failure::unavailable(format!("cannot listen on {address}: {e}"))
             .with_hint("stop what listens there, or choose another port with --port")
@@ -159,9 +168,15 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         witness_interval,
         ..server::Options::default()
     };
+    let timestamps = authority
+        .map(|authority| ledger.timestamp_every(args.tsa_interval, Box::new(authority)))
+        .transpose()
+        .map_err(ledger_failure)?;
     let served = Arc::clone(&ledger);
     let outcome = run_server(listener, served, options, asked_to_stop(&ledger));
     ledger.close().map_err(ledger_failure)?;
+    // After the last checkpoint: it gets one too.
+    drop(timestamps);
     outcome.map_err(Failure::unavailable)?;
     Ok(Outcome::True)
 }

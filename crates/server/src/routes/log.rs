@@ -83,6 +83,41 @@ pub(crate) async fn policy(Extracted(state): Extracted<State>) -> Response {
     note(state.ledger().policy().as_bytes().to_vec())
 }
 
+/// A timestamp
+///
+/// A time-stamping authority's answer (RFC 3161) over the text of a checkpoint: `<size>.tsr`, the
+/// checkpoint it is about as `<size>.note`, and the largest size stamped so far as `latest`.
+#[utoipa::path(
+    get,
+    path = "/log/timestamps/{name}",
+    operation_id = "readTimestamp",
+    tag = "Log",
+    params(("name" = String, Path, description = "`latest`, or such as `1234.tsr` or `1234.note`")),
+    responses(
+        (status = 200, description = "The file", body = File, content_type = "application/octet-stream"),
+        (status = 404, description = "`not-found`: no checkpoint of that size was stamped", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn timestamp(
+    Extracted(state): Extracted<State>,
+    Named(name): Named<String>,
+) -> Result<Response, Problem> {
+    let missing = Problem::not_found(
+        "not-found",
+        format!("no /log/timestamps/{name} in this log; see /log/timestamps/latest"),
+    );
+    let media_type = match name.rsplit_once('.') {
+        Some((_, "tsr")) => "application/timestamp-reply",
+        _ => "text/plain; charset=utf-8",
+    };
+    let bytes = state
+        .blocking(move |ledger| ledger.timestamp_file(&name))
+        .await?
+        .ok_or(missing)?;
+    let headers = [(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-cache")];
+    Ok((headers, bytes).into_response())
+}
+
 /// A hash tile
 ///
 /// `{level}/{index}` as C2SP tlog-tiles spells it: the index in groups of three digits, all but

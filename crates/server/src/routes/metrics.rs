@@ -27,6 +27,7 @@ pub(crate) async fn metrics(
         checkpoint_age: state.checkpoint_age(&status),
         groups,
         group_records,
+        timestamps: state.ledger().timestamp_status(),
     };
     if let Some(witnesses) = state.witnesses() {
         state.metrics().witnesses().set(witnesses, state.ledger());

@@ -18,6 +18,8 @@ const TABLE: &str = "
     get    /log/policy                 -PRA
     get    /log/tile/{level}/{index}   -PRA
     get    /log/tile/entries/{index}   RA
+    get    /log/timestamps/{name}      -PRA
+    get    /log/policy                 -PRA
     post   /v1/runs                    PA
     get    /v1/runs                    PRA
     get    /v1/runs/{run}              PRA
