@@ -72,6 +72,9 @@ enum Command {
     /// Create, list and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
+    /// Measure a server or this machine under load, and check what was recorded
+    #[cfg(feature = "full")]
+    Bench(commands::bench::Args),
     /// Perform a small real RLHF run and show what the ledger makes of it
     #[cfg(feature = "full")]
     Demo(demo::Args),
@@ -101,6 +104,8 @@ fn main() -> ExitCode {
         Command::Card(args) => commands::card::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Bench(args) => commands::bench::run(&args, json),
         #[cfg(feature = "full")]
         Command::Demo(args) => demo::run(&args, json),
     };
