@@ -1,5 +1,7 @@
 //! `rlhf-audit bench` as a user runs it: it loads, and it notices when what it is told is not true.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
 mod common;
 
 use common::{ADMIN, Desk, Server};

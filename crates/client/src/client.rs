@@ -293,6 +293,14 @@ impl Client {
         self.get("/health")
     }
 
+    /// The server's numbers, as a Prometheus scrapes them.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn metrics(&self) -> Result<String, ClientError> {
+        self.transport.text("/metrics")
+    }
+
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.transport.json(&Method::GET, path, None, true)
     }

@@ -64,6 +64,8 @@ pub(crate) struct Reader {
     published: RwLock<Option<Published>>,
     /// The full tile of leaf hashes asked for last: resends come in the order of the log.
     last_leaves: Mutex<Option<(u64, HashTile)>>,
+    /// Hash tiles read to make proofs.
+    tile_reads: AtomicU64,
 }
 
 impl Reader {
@@ -74,7 +76,13 @@ impl Reader {
             integrated: AtomicU64::new(0),
             published: RwLock::new(None),
             last_leaves: Mutex::default(),
+            tile_reads: AtomicU64::new(0),
         }
+    }
+
+    /// How many hash tiles were read so far to make proofs.
+    pub(crate) fn tile_reads(&self) -> u64 {
+        self.tile_reads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn integrated_size(&self) -> u64 {
@@ -292,7 +300,7 @@ impl Reader {
                 published: self.size(),
             })?;
         let size = published.checkpoint.size;
-        let hashes = tlog::inclusion_proof(&TileReader(&*self.objects), LeafIndex(index), size)
+        let hashes = tlog::inclusion_proof(&TileReader(self), LeafIndex(index), size)
             .map_err(|e| LedgerError::corrupt("the log's tiles", e))?;
         Ok(TlogProof {
             extra: None,
@@ -309,19 +317,20 @@ impl Reader {
         indices: &[u64],
     ) -> Result<Vec<[u8; 32]>, LedgerError> {
         let indices = indices.iter().map(|index| LeafIndex(*index));
-        let hashes = tlog::multiproof::create(&TileReader(&*self.objects), size, indices)
+        let hashes = tlog::multiproof::create(&TileReader(self), size, indices)
             .map_err(|e| LedgerError::corrupt("the log's tiles", e))?;
         Ok(hashes.iter().map(|hash| *hash.as_bytes()).collect())
     }
 }
 
 /// The ledger's tiles for `tlog`.
-struct TileReader<'a>(&'a dyn ObjectStore);
+struct TileReader<'a>(&'a Reader);
 
 impl HashReader for TileReader<'_> {
     type Error = LedgerError;
 
     fn read_tile(&self, id: TileId) -> Result<HashTile, LedgerError> {
-        read_tile(self.0, id)
+        self.0.tile_reads.fetch_add(1, Ordering::Relaxed);
+        read_tile(&*self.0.objects, id)
     }
 }

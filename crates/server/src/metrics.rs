@@ -43,6 +43,8 @@ pub(crate) struct LedgerNumbers {
     pub(crate) groups: u64,
     /// Records in those groups.
     pub(crate) group_records: u64,
+    /// Hash tiles read to make proofs, since the ledger was opened.
+    pub(crate) tile_reads: u64,
 }
 
 /// All metrics of one server.
@@ -63,6 +65,7 @@ struct Gauges {
     checkpoint_age: Gauge<f64, AtomicU64>,
     groups: Counter,
     group_records: Counter,
+    tile_reads: Counter,
     memory: Gauge,
 }
 
@@ -110,6 +113,11 @@ impl Metrics {
             "journal_group_records",
             "Records in those writes; over journal_groups it is the mean group",
             gauges.group_records.clone(),
+        );
+        registry.register(
+            "proof_tile_reads",
+            "Hash tiles read to make proofs",
+            gauges.tile_reads.clone(),
         );
         registry.register_with_unit(
             "process_resident_memory",
@@ -166,6 +174,7 @@ impl Metrics {
         );
         catch_up(&gauges.groups, ledger.groups);
         catch_up(&gauges.group_records, ledger.group_records);
+        catch_up(&gauges.tile_reads, ledger.tile_reads);
         gauges.memory.set(clamp(resident_memory().unwrap_or(0)));
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
@@ -220,6 +229,7 @@ mod tests {
             checkpoint_age: Some(Duration::from_millis(1_500)),
             groups: 3,
             group_records: 9,
+            tile_reads: 5,
         };
         let first = metrics.encode(numbers).unwrap();
         // A second scrape of the same ledger must not count its groups again.
@@ -243,6 +253,7 @@ mod tests {
             "rlhf_audit_checkpoint_age_seconds 1.5",
             "rlhf_audit_journal_groups_total 3",
             "rlhf_audit_journal_group_records_total 9",
+            "rlhf_audit_proof_tile_reads_total 5",
             "# EOF",
         ] {
             assert!(

@@ -27,6 +27,7 @@ pub(crate) async fn metrics(
         checkpoint_age: state.checkpoint_age(&status),
         groups,
         group_records,
+        tile_reads: status.tile_reads,
     };
     let text = state
         .metrics()

@@ -63,9 +63,10 @@ pub(super) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let done = drive::drive(&host, &plan)?;
     let after = used(&host);
     let placed = placed::check(&host, &host.patient_client()?, &done.acks)?;
-    let verdict = match args.no_verify {
-        true => None,
-        false => Some(host.verify()?),
+    let verdict = if args.no_verify {
+        None
+    } else {
+        Some(host.verify()?)
     };
     let finding = Finding {
         plan,

@@ -72,9 +72,10 @@ pub(super) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     for one in &tallies {
         tally.merge(one);
     }
-    let verdict = match args.no_verify {
-        true => None,
-        false => Some(host.verify()?),
+    let verdict = if args.no_verify {
+        None
+    } else {
+        Some(host.verify()?)
     };
     if json {
         println!("{}", tally.json(args, time, verdict));
@@ -227,7 +228,7 @@ impl Tally {
     }
 }
 
-/// Random places: any sequence does that no cache foresees (SplitMix64).
+/// Random places: any sequence does that no cache foresees (`SplitMix64`).
 struct Places(u64);
 
 impl Places {
