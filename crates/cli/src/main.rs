@@ -85,6 +85,9 @@ enum Command {
     /// Cosign the checkpoints of other people's logs, as long as they only grow
     #[cfg(feature = "full")]
     Witness(commands::witness::Args),
+    /// Measure a server or this machine under load, and check what was recorded
+    #[cfg(feature = "full")]
+    Bench(commands::bench::Args),
     /// Perform a small real RLHF run and show what the ledger makes of it
     #[cfg(feature = "full")]
     Demo(demo::Args),
@@ -114,11 +117,14 @@ fn main() -> ExitCode {
         Command::Card(args) => commands::card::run(&args, json),
         #[cfg(feature = "full")]
         Command::Migrate(args) => commands::migrate::run(&args, json),
+        #[cfg(feature = "full")]
         Command::Timestamp(args) => commands::timestamp::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
         #[cfg(feature = "full")]
         Command::Witness(args) => commands::witness::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Bench(args) => commands::bench::run(&args, json),
         #[cfg(feature = "full")]
         Command::Demo(args) => demo::run(&args, json),
     };

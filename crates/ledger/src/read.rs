@@ -67,6 +67,8 @@ pub(crate) struct Reader {
     last_leaves: Mutex<Option<(u64, HashTile)>>,
     /// What witnesses have made of the published checkpoints.
     pub(crate) cosigning: Cosigning,
+    /// Hash tiles read to make proofs.
+    tile_reads: AtomicU64,
 }
 
 impl Reader {
@@ -78,7 +80,13 @@ impl Reader {
             published: RwLock::new(None),
             last_leaves: Mutex::default(),
             cosigning: Cosigning::default(),
+            tile_reads: AtomicU64::new(0),
         }
+    }
+
+    /// How many hash tiles were read so far to make proofs.
+    pub(crate) fn tile_reads(&self) -> u64 {
+        self.tile_reads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn integrated_size(&self) -> u64 {
@@ -314,7 +322,7 @@ impl Reader {
                 published: shown.map_or(0, |shown| shown.checkpoint.size.0),
             })?;
         let size = published.checkpoint.size;
-        let hashes = tlog::inclusion_proof(&TileReader(&*self.objects), LeafIndex(index), size)
+        let hashes = tlog::inclusion_proof(&TileReader(self), LeafIndex(index), size)
             .map_err(|e| LedgerError::corrupt("the log's tiles", e))?;
         Ok(TlogProof {
             extra: None,
@@ -326,7 +334,7 @@ impl Reader {
 
     /// The consistency of two sizes of the published log.
     pub(crate) fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
-        tlog::consistency_proof(&TileReader(&*self.objects), TreeSize(old), TreeSize(new))
+        tlog::consistency_proof(&TileReader(self), TreeSize(old), TreeSize(new))
             .map_err(|e| LedgerError::corrupt("the log's tiles", e))
     }
 
@@ -337,19 +345,20 @@ impl Reader {
         indices: &[u64],
     ) -> Result<Vec<[u8; 32]>, LedgerError> {
         let indices = indices.iter().map(|index| LeafIndex(*index));
-        let hashes = tlog::multiproof::create(&TileReader(&*self.objects), size, indices)
+        let hashes = tlog::multiproof::create(&TileReader(self), size, indices)
             .map_err(|e| LedgerError::corrupt("the log's tiles", e))?;
         Ok(hashes.iter().map(|hash| *hash.as_bytes()).collect())
     }
 }
 
 /// The ledger's tiles for `tlog`.
-struct TileReader<'a>(&'a dyn ObjectStore);
+struct TileReader<'a>(&'a Reader);
 
 impl HashReader for TileReader<'_> {
     type Error = LedgerError;
 
     fn read_tile(&self, id: TileId) -> Result<HashTile, LedgerError> {
-        read_tile(self.0, id)
+        self.0.tile_reads.fetch_add(1, Ordering::Relaxed);
+        read_tile(&*self.0.objects, id)
     }
 }

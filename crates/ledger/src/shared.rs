@@ -271,6 +271,8 @@ pub struct Status {
     pub overloaded: u64,
     /// Publishing rounds that failed since then.
     pub publish_failures: u64,
+    /// Hash tiles read since then to make proofs.
+    pub tile_reads: u64,
     /// Why publishing does not get on at present.
     pub publish_error: Option<String>,
     /// Why nothing is accepted at present: a database does not answer. It is asked again and again.
@@ -297,6 +299,7 @@ impl Shared {
             duplicates: get(&counters.duplicates),
             overloaded: get(&counters.overloaded),
             publish_failures: get(&counters.publish_failures),
+            tile_reads: self.reader.tile_reads(),
             publish_error,
             unavailable: counters.unavailable(),
             failed: match self.queue.stopped() {

@@ -48,6 +48,8 @@ pub(crate) struct LedgerNumbers {
     pub(crate) group_records: u64,
     /// How having checkpoints stamped gets on.
     pub(crate) timestamps: TimestampStatus,
+    /// Hash tiles read to make proofs, since the ledger was opened.
+    pub(crate) tile_reads: u64,
 }
 
 /// All metrics of one server.
@@ -72,6 +74,7 @@ struct Gauges {
     timestamps: Counter,
     timestamp_failures: Counter,
     timestamped_size: Gauge,
+    tile_reads: Counter,
     memory: Gauge,
 }
 
@@ -134,6 +137,11 @@ impl Metrics {
             "timestamped_size",
             "Records that the checkpoint stamped last covers",
             gauges.timestamped_size.clone(),
+        );
+        registry.register(
+            "proof_tile_reads",
+            "Hash tiles read to make proofs",
+            gauges.tile_reads.clone(),
         );
         registry.register_with_unit(
             "process_resident_memory",
@@ -200,6 +208,7 @@ impl Metrics {
         catch_up(&gauges.timestamps, ledger.timestamps.stamped);
         catch_up(&gauges.timestamp_failures, ledger.timestamps.failures);
         gauges.timestamped_size.set(clamp(ledger.timestamps.size));
+        catch_up(&gauges.tile_reads, ledger.tile_reads);
         gauges.memory.set(clamp(resident_memory().unwrap_or(0)));
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
@@ -260,6 +269,7 @@ mod tests {
                 size: 8,
                 last: None,
             },
+            tile_reads: 5,
         };
         let first = metrics.encode(numbers).unwrap();
         // A second scrape of the same ledger must not count its groups again.
@@ -286,6 +296,7 @@ mod tests {
             "rlhf_audit_timestamp_failures_total 1",
             "rlhf_audit_timestamped_size 8",
             "rlhf_audit_journal_group_records_total 9",
+            "rlhf_audit_proof_tile_reads_total 5",
             "# EOF",
         ] {
             assert!(

@@ -161,18 +161,22 @@ fn read_policy(args: &Args) -> Result<(Policy, Option<PathBuf>), Failure> {
             "give the log's policy file with --policy; `rlhf-audit init` wrote it beside the log",
         ));
     }
-    let bytes = read(&path)?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+    let policy = parse_policy(&path, &read(&path)?)?;
+    Ok((policy, beside.then_some(path)))
+}
+
+/// A policy from the bytes of the file at `path`: a policy file or one verifier key.
+pub(crate) fn parse_policy(path: &Path, bytes: &[u8]) -> Result<Policy, Failure> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
     let policy = match text.parse::<VerifierKey>() {
         Ok(key) => Policy::from_vkeys(&[key]),
-        Err(_) => Policy::parse(&bytes),
+        Err(_) => Policy::parse(bytes),
     };
-    let policy = policy.map_err(|e| {
+    policy.map_err(|e| {
         Failure::input(format!("{}: {e}", path.display())).with_hint(
             "expected a policy as of c2sp.org/tlog-policy, or one verifier key (name+id+base64)",
         )
-    })?;
-    Ok((policy, beside.then_some(path)))
+    })
 }
 
 fn tsa_roots(path: &Path) -> Result<TsaRoots, Failure> {

@@ -28,6 +28,7 @@ pub(crate) async fn metrics(
         groups,
         group_records,
         timestamps: state.ledger().timestamp_status(),
+        tile_reads: status.tile_reads,
     };
     if let Some(witnesses) = state.witnesses() {
         state.metrics().witnesses().set(witnesses, state.ledger());
