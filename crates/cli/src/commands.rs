@@ -9,11 +9,15 @@ pub(crate) mod bundle;
 #[cfg(feature = "full")]
 pub(crate) mod card;
 #[cfg(feature = "full")]
+pub(crate) mod fsck;
+#[cfg(feature = "full")]
 pub(crate) mod import;
 #[cfg(feature = "full")]
 pub(crate) mod init;
 #[cfg(feature = "full")]
 pub(crate) mod prove;
+#[cfg(feature = "full")]
+pub(crate) mod reindex;
 #[cfg(feature = "full")]
 pub(crate) mod run;
 #[cfg(feature = "full")]

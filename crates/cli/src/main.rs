@@ -69,6 +69,12 @@ enum Command {
     /// Issue a run's model card
     #[cfg(feature = "full")]
     Card(commands::card::Args),
+    /// Look through a stopped ledger for damage, and repair what follows from the rest
+    #[cfg(feature = "full")]
+    Fsck(commands::fsck::Args),
+    /// Build the index of a stopped ledger again from its log
+    #[cfg(feature = "full")]
+    Reindex(commands::reindex::Args),
     /// Create, list and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
@@ -99,6 +105,10 @@ fn main() -> ExitCode {
         Command::Bundle(args) => commands::bundle::run(&args, json),
         #[cfg(feature = "full")]
         Command::Card(args) => commands::card::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Fsck(args) => commands::fsck::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Reindex(args) => commands::reindex::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
         #[cfg(feature = "full")]
