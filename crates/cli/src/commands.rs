@@ -11,6 +11,8 @@ pub(crate) mod bundle;
 #[cfg(feature = "full")]
 pub(crate) mod card;
 #[cfg(feature = "full")]
+pub(crate) mod fsck;
+#[cfg(feature = "full")]
 pub(crate) mod import;
 #[cfg(feature = "full")]
 pub(crate) mod init;
@@ -18,6 +20,8 @@ pub(crate) mod init;
 pub(crate) mod migrate;
 #[cfg(feature = "full")]
 pub(crate) mod prove;
+#[cfg(feature = "full")]
+pub(crate) mod reindex;
 #[cfg(feature = "full")]
 pub(crate) mod run;
 #[cfg(feature = "full")]

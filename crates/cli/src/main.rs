@@ -79,6 +79,12 @@ enum Command {
     /// Have the checkpoint stamped by a time-stamping authority (RFC 3161)
     #[cfg(feature = "full")]
     Timestamp(commands::timestamp::Args),
+    /// Look through a stopped ledger for damage, and repair what follows from the rest
+    #[cfg(feature = "full")]
+    Fsck(commands::fsck::Args),
+    /// Build the index of a stopped ledger again from its log
+    #[cfg(feature = "full")]
+    Reindex(commands::reindex::Args),
     /// Create, list and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
@@ -119,6 +125,10 @@ fn main() -> ExitCode {
         Command::Migrate(args) => commands::migrate::run(&args, json),
         #[cfg(feature = "full")]
         Command::Timestamp(args) => commands::timestamp::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Fsck(args) => commands::fsck::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Reindex(args) => commands::reindex::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
         #[cfg(feature = "full")]

@@ -230,7 +230,7 @@ pub(crate) fn follow(
     scope.note(entry, index, indexed)
 }
 
-fn plain(bytes: &[u8]) -> Result<Entry, LedgerError> {
+pub(crate) fn plain(bytes: &[u8]) -> Result<Entry, LedgerError> {
     let record = Record::parse(bytes)?;
     let place = Place::of(&record).ok_or_else(|| LedgerError::corrupt("a record", "its kind"))?;
     Ok(Entry {

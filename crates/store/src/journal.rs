@@ -5,6 +5,7 @@
 
 mod file;
 pub(crate) mod frame;
+mod inspect;
 mod recovery;
 mod segment;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 pub use file::{FileJournal, JournalOptions};
 pub use frame::{Entries, MAX_PAYLOAD_BYTES, MAX_PRINCIPAL_BYTES, MAX_RECORD_BYTES};
+pub use inspect::{Inspection, inspect};
 pub use recovery::Recovery;
 
 use crate::error::Result;

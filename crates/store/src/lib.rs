@@ -33,9 +33,9 @@ pub use dir::DataDir;
 pub use error::{Result, StoreError};
 pub use journal::{FileJournal, Group, Journal, JournalEntry, JournalOptions, Recovery};
 pub use meta::{
-    CheckpointStore, IndexStore, IndexUpdate, KindRow, LeaseStore, MetaStore, RangeRow, RunRow,
-    SettingStore, Span, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow, SubjectKeyStore,
-    TokenRow, TokenStore,
+    CheckpointStore, IndexRow, IndexStore, IndexUpdate, KindRow, LeaseStore, MetaStore, RangeRow,
+    RunRow, SettingStore, Span, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow,
+    SubjectKeyStore, TokenRow, TokenStore,
 };
 pub use objects::{DirObjects, ObjectStore};
 pub use postgres::{PgJournal, PgMeta, PgOptions, Postgres};

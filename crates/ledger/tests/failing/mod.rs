@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use ledger::Stores;
 use store::{
-    CheckpointStore, Group, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore, MetaStore,
-    ObjectStore, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint, StreamRow,
-    SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
+    CheckpointStore, Group, IndexRow, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore,
+    MetaStore, ObjectStore, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint,
+    StreamRow, SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
 };
 use tlog::Hash;
 
@@ -200,6 +200,10 @@ impl IndexStore for Meta {
 
     fn runs_named(&self, name: &str) -> Result<Vec<RunRow>> {
         self.0.runs_named(name)
+    }
+
+    fn index_rows(&self, visit: &mut dyn FnMut(IndexRow) -> Result<()>) -> Result<()> {
+        self.0.index_rows(visit)
     }
 
     fn list_runs(&self, after: Option<&str>, limit: usize) -> Result<Vec<RunRow>> {

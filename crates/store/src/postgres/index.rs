@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use super::session::{Session, Values};
 use super::{Concern, Fault, PgMeta, update};
 use crate::error::Result;
-use crate::meta::{IndexStore, IndexUpdate, RunRow, Span, StreamRow};
+use crate::meta::{IndexRow, IndexStore, IndexUpdate, KindRow, RangeRow, RunRow, Span, StreamRow};
 use crate::rows::{at_most, fixed, loaded};
 use crate::spans::{Collector, unpack};
 
@@ -199,6 +199,21 @@ impl IndexStore for PgMeta {
                 }
             })
     }
+
+    /// All of it is in memory at once.
+    fn index_rows(&self, visit: &mut dyn FnMut(IndexRow) -> Result<()>) -> Result<()> {
+        let rows = self
+            .database
+            .read(Concern::Index, "read the index", |session| async move {
+                session
+                    .batch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                    .await?;
+                let found = all_rows(&session).await?;
+                session.rollback().await?;
+                Ok(found)
+            })?;
+        rows.into_iter().try_for_each(visit)
+    }
 }
 
 macro_rules! runs {
@@ -288,4 +303,62 @@ async fn spans(
             return Ok(found.finish());
         }
     }
+}
+
+/// All of the index, table by table.
+async fn all_rows(session: &Session) -> Result<Vec<IndexRow>, Fault> {
+    let mut found = Vec::new();
+    let streams = session
+        .query(
+            "SELECT scope, stream, next_seq, head, key, state
+             FROM streams JOIN scopes ON scopes.id = scope_id ORDER BY scope, stream",
+            &[],
+        )
+        .await?;
+    for row in &streams {
+        found.push(IndexRow::Stream(stream_row(row)?));
+    }
+    let ranges = session
+        .query(
+            "SELECT scope, stream, first_seq, first_index, count, spans FROM ranges
+             JOIN streams ON streams.id = stream_id JOIN scopes ON scopes.id = streams.scope_id
+             ORDER BY scope, stream, first_seq",
+            &[],
+        )
+        .await?;
+    for row in &ranges {
+        let (scope, stream): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let mut first_seq = loaded(row.try_get(2)?)?;
+        for span in spans_of(row, 3)? {
+            found.push(IndexRow::Range(RangeRow {
+                scope: scope.clone(),
+                stream: stream.clone(),
+                first_seq,
+                count: span.count,
+                first_index: span.first_index,
+            }));
+            first_seq += span.count;
+        }
+    }
+    let kinds = session
+        .query(
+            "SELECT scope, kind, bundle FROM kinds JOIN scopes ON scopes.id = scope_id
+             JOIN kind_names ON kind_names.id = kind_id ORDER BY scope, kind, bundle",
+            &[],
+        )
+        .await?;
+    for row in &kinds {
+        found.push(IndexRow::Kind(KindRow {
+            scope: row.try_get(0)?,
+            kind: row.try_get(1)?,
+            bundle: loaded(row.try_get(2)?)?,
+        }));
+    }
+    let runs = session
+        .query(concat!(runs!(), "ORDER BY runs.run"), &[])
+        .await?;
+    for row in &runs {
+        found.push(IndexRow::Run(run_row(row)?));
+    }
+    Ok(found)
 }
