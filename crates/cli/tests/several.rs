@@ -272,6 +272,18 @@ fn a_ledger_goes_to_a_database_and_back() {
         "{}",
         common::text(&appended.stdout, &appended.stderr)
     );
+    let looked = desk.json(&[&["fsck"][..], &place].concat());
+    assert_eq!(looked["sound"], true, "{looked}");
+    let before = services::postgres().sql_in(&moved, "SELECT count(*) FROM rlhf_audit.ranges");
+    services::postgres().sql_in(&moved, "DELETE FROM rlhf_audit.ranges");
+    let looked = desk.run(&[&["fsck"][..], &place].concat());
+    assert_eq!(looked.status.code(), Some(1), "missing rows were not found");
+    desk.ok(&[&["reindex"][..], &place].concat());
+    let after = services::postgres().sql_in(&moved, "SELECT count(*) FROM rlhf_audit.ranges");
+    assert!(after != "0" && before != "0", "{before} {after}");
+    let looked = desk.json(&[&["fsck"][..], &place].concat());
+    assert_eq!(looked["sound"], true, "{looked}");
+
     let back = [&["migrate", "--to-data-dir", "back"][..], &place].concat();
     let report = desk.json(&back);
     assert_eq!(report["verified"]["verdict"], "verified", "{report}");

@@ -7,9 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use record::{Draft, SigningKey, Submission};
-use store::{
-    DataDir, DirObjects, IndexStore, Journal, MetaStore, ObjectStore, SqliteMeta, StoredCheckpoint,
-};
+use store::{DataDir, Journal, MetaStore, ObjectStore, SqliteMeta, StoredCheckpoint};
 use tlog::{Checkpoint, Ed25519Signer, MlDsa44Signer, Policy, TreeSize};
 use verify::SealedField;
 
@@ -238,18 +236,15 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    pub fn reindex(dir: &Path, options: Options) -> Result<u64, LedgerError> {
-        let data = DataDir::open(dir)?;
-        let meta = SqliteMeta::open(&data.database())?;
-        let size = meta_size(&meta)?;
-        meta.clear_index()?;
-        let meta: Arc<dyn MetaStore> = Arc::new(meta);
-        let objects = Arc::new(DirObjects::open(data.path(), &data.tmp())?);
-        let reader = Reader::new(objects, Arc::clone(&meta));
-        let read = recover::catch_up(&*meta, &reader, size)?;
-        drop((reader, meta, data));
+    pub fn reindex(location: &Location, options: Options) -> Result<u64, LedgerError> {
+        let (stores, lock) = location.stores()?;
+        let size = meta_size(&*stores.meta)?;
+        stores.meta.clear_index()?;
+        let reader = Reader::new(stores.objects, Arc::clone(&stores.meta));
+        let read = recover::catch_up(&*stores.meta, &reader, size)?;
+        drop((reader, stores.meta, stores.journal, lock));
         // Opening replays what is in the journal.
-        Self::open(dir, options)?.close()?;
+        Self::open_at(location, options)?.close()?;
         Ok(read)
     }
 

@@ -104,7 +104,11 @@ impl Location {
         Ok(self.database_url.as_ref().map(open).transpose()?)
     }
 
-    fn objects(&self, dir: &Path, tmp: &Path) -> Result<Arc<dyn ObjectStore>, LedgerError> {
+    pub(crate) fn objects(
+        &self,
+        dir: &Path,
+        tmp: &Path,
+    ) -> Result<Arc<dyn ObjectStore>, LedgerError> {
         Ok(match &self.objects_url {
             Some(_) => {
                 return Err(StoreError::BadConfig {

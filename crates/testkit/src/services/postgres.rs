@@ -140,8 +140,16 @@ impl Postgres {
     /// # Panics
     /// If the statement fails.
     pub fn sql(&self, statement: &str) -> String {
+        self.sql_in(&self.url(), statement)
+    }
+
+    /// As [`sql`](Self::sql), in the database of `url`.
+    ///
+    /// # Panics
+    /// If the statement fails.
+    pub fn sql_in(&self, url: &str, statement: &str) -> String {
         let output = Command::new(self.bin.join("psql"))
-            .args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-d", &self.url(), "-c"])
+            .args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-d", url, "-c"])
             .arg(statement)
             .output()
             .expect("psql runs");
