@@ -40,9 +40,13 @@ impl Desk {
             "RLHF_AUDIT_TOKEN",
             "RLHF_AUDIT_KEY",
             "PORT",
+            "RLHF_AUDIT_WITNESS_POLICY",
+            "RLHF_AUDIT_REQUIRE_QUORUM",
         ] {
             command.env_remove(variable);
         }
+        // What a client remembers of servers is this desk's own: ports come round again.
+        command.env("RLHF_AUDIT_STATE_DIR", self.dir.path().join("state"));
         command
     }
 
@@ -118,8 +122,14 @@ pub(crate) const ADMIN: &str = "rat_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 impl Server {
     pub(crate) fn start(desk: &Desk) -> Self {
+        Self::start_with(desk, &["--port", "0"])
+    }
+
+    /// With further arguments, the port among them.
+    pub(crate) fn start_with(desk: &Desk, args: &[&str]) -> Self {
+        let args = [&["serve", "--admin-token", ADMIN], args].concat();
         let mut child = desk
-            .command(&["serve", "--port", "0", "--admin-token", ADMIN])
+            .command(&args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
