@@ -12,6 +12,7 @@ mod environment;
 mod outcome;
 #[cfg(feature = "full")]
 mod place;
+mod policy;
 #[cfg(feature = "full")]
 mod producer;
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use tlog::{Policy, VerifierKey};
+use tlog::Policy;
 use verify::{Document, Options, ProducerKey, Report, Source, VerifyError};
 
 use crate::outcome::{Failure, Outcome};
@@ -156,17 +156,7 @@ fn read_policy(args: &Args) -> Result<(Policy, Option<PathBuf>), Failure> {
             "give the log's policy file with --policy; `rlhf-audit init` wrote it beside the log",
         ));
     }
-    let bytes = read(&path)?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
-    let policy = match text.parse::<VerifierKey>() {
-        Ok(key) => Policy::from_vkeys(&[key]),
-        Err(_) => Policy::parse(&bytes),
-    };
-    let policy = policy.map_err(|e| {
-        Failure::input(format!("{}: {e}", path.display())).with_hint(
-            "expected a policy as of c2sp.org/tlog-policy, or one verifier key (name+id+base64)",
-        )
-    })?;
+    let policy = crate::policy::read(&path)?;
     Ok((policy, beside.then_some(path)))
 }
 
