@@ -16,6 +16,7 @@ mod location;
 mod outcome;
 #[cfg(feature = "full")]
 mod place;
+mod policy;
 #[cfg(feature = "full")]
 mod producer;
 
