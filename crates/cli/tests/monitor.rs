@@ -357,6 +357,58 @@ fn a_stream_that_the_seal_does_not_list_is_found_as_the_log_grows() {
 }
 
 #[test]
+fn a_monitor_that_is_started_again_reads_what_is_new_and_knows_what_is_old() {
+    let mut log = log(1, 250);
+    let mut owner = log.start_run("hides", 5);
+    let mut hidden = log.stream(owner.scope(), "rank7", "trainer", 5);
+    log.write(&mut hidden, metric(1));
+    log.sign(&mut hidden);
+    let watched = Watched::new(&log);
+    let entries_read = || -> Vec<String> {
+        let asked = watched.web.asked();
+        let entries = asked
+            .into_iter()
+            .filter_map(|path| Some(path.strip_prefix("/tile/entries/")?.to_owned()));
+        entries.collect()
+    };
+    assert_eq!(watched.good(&["--entries"])["entries"], log.size());
+    assert_eq!(entries_read().len(), 3);
+    let mut open = log.start_run("more", 6);
+    log.write(&mut open, metric(1));
+    watched.serve(&log);
+    assert_eq!(watched.good(&["--entries"])["entries"], log.size());
+    let read = entries_read();
+    assert!(read.len() == 1 && read[0].starts_with("002.p/"), "{read:?}");
+
+    // Damaged, it is not believed: the log is read from the first entry.
+    let kept = watched.desk.path("audit-monitor/entries");
+    let mut bytes = fs::read(&kept).unwrap();
+    let at = bytes.len() / 2;
+    bytes[at] ^= 1;
+    fs::write(&kept, bytes).unwrap();
+    watched.good(&["--entries"]);
+    assert_eq!(entries_read().len(), 3);
+
+    // What the first monitor read is known to the last: the seal leaves a stream out.
+    log.seal(&mut owner, &[]);
+    watched.serve(&log);
+    let alert = watched.finds("records", &["--entries"]);
+    assert!(
+        alert["summary"]
+            .as_str()
+            .unwrap()
+            .contains("the seal to list the stream rank7"),
+        "{alert}"
+    );
+    let (code, look) = watched.once(&["--entries"]);
+    assert_eq!(
+        (code, look["alerts"].as_array().unwrap().len()),
+        (1, 0),
+        "{look}"
+    );
+}
+
+#[test]
 fn a_log_that_stands_still_and_one_that_is_gone() {
     let watched = Watched::new(&log(1, 20));
     let url = watched.web.url.clone();

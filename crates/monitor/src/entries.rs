@@ -16,10 +16,13 @@ const MAX_REST_MICROS: i64 = 6 * 3_600 * 1_000_000;
 
 /// Reads the entries of one log.
 pub(crate) struct Entries<'a> {
+    options: &'a verify::Options<'a>,
     follower: Follower<'a>,
     bad_root: bool,
     rest: i64,
     again: i64,
+    /// It began with what an earlier monitor kept, and no root has confirmed that yet.
+    restored: bool,
 }
 
 /// What a look at the entries came to.
@@ -33,9 +36,13 @@ pub(crate) struct Looked {
 }
 
 impl<'a> Entries<'a> {
-    pub(crate) fn new(options: &'a verify::Options<'a>) -> Self {
+    /// Goes on with what an earlier monitor kept, if that can be read.
+    pub(crate) fn new(options: &'a verify::Options<'a>, kept: Option<&[u8]>) -> Self {
+        let restored = kept.and_then(|kept| Follower::restore(options, kept));
         Self {
-            follower: Follower::new(options),
+            options,
+            restored: restored.is_some(),
+            follower: restored.unwrap_or_else(|| Follower::new(options)),
             bad_root: false,
             rest: FIRST_REST_MICROS,
             again: i64::MIN,
@@ -59,7 +66,16 @@ impl<'a> Entries<'a> {
         if self.bad_root && now < self.again {
             return Ok(self.looked(None));
         }
-        let advance = self.follower.advance(source, checkpoint)?;
+        // What was kept must not accuse the log, be it damaged or of a history that was abandoned.
+        if self.restored && self.follower.size() > checkpoint.size.get() {
+            self.begin_anew();
+        }
+        let mut advance = self.follower.advance(source, checkpoint)?;
+        if self.restored && advance.failures_total > 0 {
+            self.begin_anew();
+            advance = self.follower.advance(source, checkpoint)?;
+        }
+        self.restored = false;
         self.bad_root = advance.spoiled;
         if self.bad_root {
             self.again = now.saturating_add(self.rest);
@@ -104,6 +120,16 @@ impl<'a> Entries<'a> {
             evidence,
         };
         Ok(self.looked(Some((finding, advance.failures))))
+    }
+
+    fn begin_anew(&mut self) {
+        self.follower = Follower::new(self.options);
+        self.restored = false;
+    }
+
+    /// What a monitor that is started again can go on with.
+    pub(crate) fn save(&self) -> Option<Vec<u8>> {
+        self.follower.save()
     }
 
     fn looked(&self, finding: Option<(Finding, Vec<Failure>)>) -> Looked {

@@ -21,6 +21,10 @@ use crate::webhook::Webhook;
 /// Failures of records that are remembered as said.
 const MAX_SAID: usize = 10_000;
 const POLICY: &str = "policy";
+/// What is known of the entries.
+const ENTRIES: &str = "entries";
+/// How often that is kept: it grows with the number of runs.
+const KEEP_ENTRIES_MICROS: i64 = 10 * 60 * 1_000_000;
 const MAX_POLICY_BYTES: usize = 1 << 20;
 
 /// What to watch, and how.
@@ -66,6 +70,8 @@ pub struct Monitor<'a> {
     dir: StateDir,
     state: State,
     entries: Option<Entries<'a>>,
+    /// When what is known of the entries was last kept.
+    entries_kept: Option<i64>,
     webhook: Option<Webhook>,
     metrics: Arc<Metrics>,
 }
@@ -103,8 +109,12 @@ impl<'a> Monitor<'a> {
             source,
         })?;
         dir.write(POLICY, &policy_text)?;
+        let kept = dir.read(ENTRIES)?;
         Ok(Self {
-            entries: options.entries.then(|| Entries::new(&options.verify)),
+            entries: options
+                .entries
+                .then(|| Entries::new(&options.verify, kept.as_deref())),
+            entries_kept: None,
             webhook: options.webhook.as_deref().map(Webhook::new),
             metrics: Arc::new(Metrics::new()),
             options,
@@ -187,6 +197,7 @@ impl<'a> Monitor<'a> {
         // Before anybody is told: what was told is known after a restart too.
         self.dir.save(&self.state)?;
         self.deliver()?;
+        self.keep_entries(now)?;
         let look = self.summary(status, &found.findings, found.unknown, alerts, now);
         self.count(&look, now);
         Ok(look)
@@ -396,6 +407,23 @@ impl<'a> Monitor<'a> {
             return Ok(());
         }
         self.dir.save(&self.state)
+    }
+
+    /// Keeps what is known of the entries, now and then: a monitor that is started again reads the rest.
+    fn keep_entries(&mut self, now: Timestamp) -> Result<(), MonitorError> {
+        let due = self
+            .entries_kept
+            .is_none_or(|kept| now.0.saturating_sub(kept) >= KEEP_ENTRIES_MICROS);
+        let saved = self
+            .entries
+            .as_ref()
+            .filter(|_| due)
+            .and_then(Entries::save);
+        if let Some(saved) = saved {
+            self.dir.write(ENTRIES, &saved)?;
+            self.entries_kept = Some(now.0);
+        }
+        Ok(())
     }
 
     fn summary(

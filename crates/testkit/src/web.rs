@@ -56,6 +56,8 @@ pub struct Web {
 #[derive(Default)]
 struct Posts {
     taken: Vec<Vec<u8>>,
+    /// The paths of what was asked for.
+    asked: Vec<String>,
     /// How many are still to be answered with 500.
     refuse: usize,
 }
@@ -96,6 +98,11 @@ impl Web {
         self.lock().taken.clone()
     }
 
+    /// The paths asked for since the last call, in order.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().asked)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Posts> {
         self.posts.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -131,6 +138,9 @@ fn answer(mut stream: TcpStream, root: &std::path::Path, posts: &Mutex<Posts>) -
             "204 Taken"
         }
     } else {
+        let mut posts = posts.lock().unwrap_or_else(PoisonError::into_inner);
+        posts.asked.push(path.to_owned());
+        drop(posts);
         match std::fs::read(root.join(path.trim_start_matches('/'))) {
             Ok(bytes) => {
                 content = bytes;

@@ -5,14 +5,27 @@
 //! they build, so that a log that was not merely added to gives another root. Hash tiles above level 0
 //! are not read; who wants them checked verifies the whole log ([`crate::log`]).
 
-use tlog::{Checkpoint, Frontier};
+use serde::{Deserialize, Serialize};
+use tlog::{Checkpoint, Frontier, Hash, TreeSize};
 
-use crate::chains::Chains;
+use crate::chains::{self, Chains};
 use crate::log::{Batch, LogWork};
 use crate::pipeline;
 use crate::report::{Check, Counts, Failure, Report, Subject};
 use crate::signatures::SignatureJob;
 use crate::{Options, Source, VerifyError};
+
+/// Of what is saved: another version reads the log again.
+const FORMAT: &str = concat!("follower/1 ", env!("CARGO_PKG_VERSION"));
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    format: String,
+    size: u64,
+    peaks: Vec<String>,
+    chains: chains::Saved,
+    counts: Counts,
+}
 
 /// Everything known of a log up to some entry.
 pub struct Follower<'a> {
@@ -46,6 +59,46 @@ impl<'a> Follower<'a> {
             report: Report::new(Subject::Log, ""),
             spoiled: false,
         }
+    }
+
+    /// Everything known, for [`Follower::restore`]. `None` where something was wrong: a follower begins
+    /// anew then.
+    pub fn save(&self) -> Option<Vec<u8>> {
+        if self.spoiled || self.report.failures_total > 0 {
+            return None;
+        }
+        let saved = Saved {
+            format: FORMAT.to_owned(),
+            size: self.size(),
+            peaks: self.tree.peaks().iter().map(Hash::to_string).collect(),
+            chains: self.chains.save()?,
+            counts: self.report.counts.clone(),
+        };
+        let json = serde_json::to_vec(&saved).ok()?;
+        let digest = Hash::from(tlog::sha256(&json)).to_string();
+        Some([digest.as_bytes(), b"\n", &json].concat())
+    }
+
+    /// A follower as [`Follower::save`] left it; `None` if the bytes are not whole, or another version's.
+    /// They are believed: whoever can write them decides what was known.
+    pub fn restore(options: &'a Options<'a>, bytes: &[u8]) -> Option<Self> {
+        let end = bytes.iter().position(|byte| *byte == b'\n')?;
+        let (digest, json) = (&bytes[..end], &bytes[end + 1..]);
+        let digest: Hash = std::str::from_utf8(digest).ok()?.parse().ok()?;
+        if Hash::from(tlog::sha256(json)) != digest {
+            return None;
+        }
+        let saved: Saved = serde_json::from_slice(json).ok()?;
+        if saved.format != FORMAT {
+            return None;
+        }
+        let peaks = saved.peaks.iter().map(|peak| peak.parse().ok());
+        let peaks = peaks.collect::<Option<Vec<Hash>>>()?;
+        let mut follower = Self::new(options);
+        follower.tree = Frontier::from_peaks(TreeSize(saved.size), peaks).ok()?;
+        follower.chains = Chains::restore(options, &saved.chains)?;
+        follower.report.counts = saved.counts;
+        Some(follower)
     }
 
     /// How many entries have been read.
