@@ -11,6 +11,9 @@ use crate::ids::{ProducerName, RunId, Scope, StreamName};
 #[error("not the bytes of a {0} of this version; rebuild it from the log (`rlhf-audit reindex`)")]
 pub struct StateError(&'static str);
 
+// Every state has one spelling: what is read must be what would be written, so that nothing that follows it, no
+// carriage return and no other way to write a number passes unseen.
+
 /// The first line, so that another layout is never misread.
 const STREAM: &str = "stream-state/2";
 const RUN: &str = "run-state/1";
@@ -38,7 +41,9 @@ impl StreamState {
     ///
     /// [`StateError`] for anything else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
-        read_stream(bytes).ok_or(StateError("stream state"))
+        read_stream(bytes)
+            .filter(|state| state.to_bytes() == bytes)
+            .ok_or(StateError("stream state"))
     }
 }
 
@@ -83,7 +88,9 @@ impl RunState {
     ///
     /// [`StateError`] for anything else.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
-        read_run(bytes).ok_or(StateError("run state"))
+        read_run(bytes)
+            .filter(|state| state.to_bytes() == bytes)
+            .ok_or(StateError("run state"))
     }
 }
 

@@ -426,6 +426,27 @@ fn states_survive_as_bytes() {
     assert_eq!(RunState::from_bytes(&begun.to_bytes()), Ok(begun));
     assert!(RunState::from_bytes(b"run-state/2\n").is_err());
     assert!(StreamState::from_bytes(b"").is_err());
+    // One state has one spelling.
+    let spelt = |bytes: Vec<u8>, from: &str, to: &str| {
+        String::from_utf8(bytes)
+            .unwrap()
+            .replace(from, to)
+            .into_bytes()
+    };
+    for (from, to) in [
+        ("\n", "\r\n"),
+        ("false\n", "false"),
+        ("false\n", "false\n1\n"),
+    ] {
+        let bytes = spelt(run_state.to_bytes(), from, to);
+        assert!(RunState::from_bytes(&bytes).is_err(), "{to:?}");
+    }
+    let stream = state.streams().next().unwrap();
+    let number = format!("\n{}\n", stream.next_seq);
+    for other in ["\n+", "\n0"] {
+        let bytes = spelt(stream.to_bytes(), &number, &number.replacen('\n', other, 1));
+        assert!(StreamState::from_bytes(&bytes).is_err(), "{other:?}");
+    }
     let parts = ScopeState::from_parts(
         run_id().into(),
         state.run().cloned(),
