@@ -50,6 +50,12 @@ pub(crate) fn encode(
         payload += 7 + entry.record.len() + entry.sealed.len() + entry.principal.len();
     }
     within("a group's length in bytes", payload, MAX_PAYLOAD_BYTES)?;
+    let most = usize::MAX - entries.len();
+    within(
+        "the index of a group's first record",
+        first_index as usize,
+        most,
+    )?;
 
     buffer.clear();
     buffer.reserve(HEADER_BYTES + payload);
@@ -169,6 +175,13 @@ impl Header {
             return Err(Bad::Foreign(format!(
                 "it holds {count} records, not {}",
                 self.count
+            )));
+        }
+        // Whoever counts on from here has to be able to.
+        if self.first_index.checked_add(self.count.into()).is_none() {
+            return Err(Bad::Foreign(format!(
+                "no log goes on for {count} records from index {}",
+                self.first_index
             )));
         }
         Ok(Group {

@@ -254,6 +254,36 @@ fn a_group_out_of_sequence_or_of_another_version_is_an_error_even_at_the_end() {
     assert!(corrupt(reopen(dir.path(), 0)).3.contains("version 2"));
 }
 
+/// What counts on past the last index would start at 0 again: it is neither written nor read.
+#[test]
+fn a_group_past_the_last_index_is_refused() {
+    let dir = tempdir().unwrap();
+    let last = u64::MAX - 1;
+    let mut journal = FileJournal::open(dir.path(), last, OPTIONS).unwrap().0;
+    append(&mut journal, last, 1).unwrap();
+    let entry = JournalEntry {
+        record: b"{}",
+        sealed: b"",
+        principal: b"me",
+    };
+    let refused = journal.append_group(u64::MAX, &[entry]);
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })));
+    let (_, recovery) = FileJournal::open(dir.path(), last, OPTIONS).unwrap();
+    assert_eq!(recovery.next_index, u64::MAX);
+
+    // The same group, said to start one later, with the checksum that belongs there.
+    let mut bytes = content(&segment(dir.path(), last));
+    bytes[12..20].copy_from_slice(&u64::MAX.to_be_bytes());
+    let mut sum = crc32fast::Hasher::new();
+    sum.update(&bytes[..24]);
+    sum.update(&bytes[28..]);
+    bytes[24..28].copy_from_slice(&sum.finalize().to_be_bytes());
+    let other = tempdir().unwrap();
+    fs::write(segment(other.path(), u64::MAX), bytes).unwrap();
+    let (_, offset, ..) = corrupt(FileJournal::open(other.path(), u64::MAX, OPTIONS));
+    assert_eq!(offset, 0);
+}
+
 #[test]
 fn missing_segments_are_an_error_unless_they_are_published() {
     let (dir, _) = written(&[2, 3, 4], JournalOptions { segment_bytes: 1 });
