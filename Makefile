@@ -4,9 +4,12 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 ROWS ?=
 README ?=
+FUZZ_SECONDS ?= 600
+FUZZ_JOBS ?= 1
+TARGETS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify-only test lint fmt deny typos generate bench bench-quick clean
+.PHONY: help demo build verify-only test fuzz lint fmt deny typos generate bench bench-quick clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +30,10 @@ test: ## Run every test
 	@scripts/needs.sh cargo cc openssl postgres moto azurite gcp-storage-emulator
 	$(CARGO) test --locked --workspace
 	$(CARGO) run --locked -q -p xtask -- schemas --check
+
+fuzz: ## Fuzz whatever reads bytes from outside, FUZZ_SECONDS=600 a target, FUZZ_JOBS=1 at a time; TARGETS="note tile …" for some
+	@scripts/needs.sh cargo cc cargo-fuzz
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) FUZZ_JOBS=$(FUZZ_JOBS) fuzz/run.sh $(TARGETS)
 
 lint: fmt deny typos ## Formatter, clippy, licences, spelling
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings

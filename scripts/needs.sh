@@ -43,6 +43,15 @@ for tool in "$@"; do
       command -v openssl >/dev/null || apt_install openssl ;;
     cargo-deny)
       command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny@0.20.2 ;;
+    cargo-fuzz)
+      # libFuzzer's view of coverage is an unstable option of the compiler.
+      rustup toolchain list 2>/dev/null | grep -q '^nightly' || {
+        echo "needs.sh: fuzzing needs a nightly toolchain; install it: rustup toolchain install nightly --profile minimal" >&2
+        echo "needs.sh: without one, 'cargo test -p rlhf-audit-fuzz-targets' replays and mutates the corpus" >&2
+        exit 3
+      }
+      command -v c++ >/dev/null || apt_install g++
+      command -v cargo-fuzz >/dev/null || cargo install --locked --quiet cargo-fuzz@0.13.2 ;;
     azurite)
       from_npm azurite 3.35.0 ;;
     gcp-storage-emulator)

@@ -23,6 +23,9 @@ mod entry;
 mod error;
 mod follow;
 mod fsck;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod keys;
 mod leader;
 mod ledger;

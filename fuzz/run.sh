@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Fuzzes the targets named, or all of them: FUZZ_SECONDS each, FUZZ_JOBS at a time. What is found on the way is kept in
+# fuzz/target; `--keep` afterwards brings what adds coverage into fuzz/corpus, as few and as short files as do.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+keep=
+[ "${1:-}" = --keep ] && { keep=1; shift; }
+[ $# -gt 0 ] || set -- $(ls corpus)
+
+# The crates of the workspace, in its versions.
+cp ../Cargo.lock Cargo.lock
+# No address sanitizer: the workspace forbids unsafe code, and without it targets run twice as fast.
+fuzz() { cargo +nightly fuzz "$1" --fuzz-dir . --sanitizer none "${@:2}"; }
+fuzz build
+# Journals are files; those of the journal's target belong in memory.
+[ -w /dev/shm ] && export TMPDIR=/dev/shm
+
+one() { # target
+  local new="target/corpus/$1" log="target/$1.log"
+  mkdir -p "$new" "artifacts/$1"
+  if [ -n "$keep" ]; then
+    rm -rf "target/kept/$1" && mkdir -p "target/kept/$1"
+    # What is there already comes first, so that a file stays as long as it adds anything.
+    fuzz run "$1" "target/kept/$1" "corpus/$1" "$new" -- -merge=1 >"$log" 2>&1
+    rm -rf "corpus/$1" && cp -r "target/kept/$1" "corpus/$1"
+    echo "$1: $(ls "corpus/$1" | wc -l) files, $(cat "corpus/$1"/* | wc -c) bytes"
+    return
+  fi
+  local findings=none
+  fuzz run "$1" "$new" "corpus/$1" -- -max_total_time="$FUZZ_SECONDS" -timeout=20 -print_final_stats=1 \
+    -artifact_prefix="artifacts/$1/" >"$log" 2>&1 || findings="yes, see fuzz/$log and fuzz/artifacts/$1"
+  printf '%-16s %12s executions  findings: %s\n' \
+    "$1" "$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")" "$findings"
+  [ "$findings" = none ]
+}
+export -f one fuzz
+export keep FUZZ_SECONDS="${FUZZ_SECONDS:-600}"
+
+printf '%s\n' "$@" | xargs -P "${FUZZ_JOBS:-1}" -I{} bash -c 'one {}'
