@@ -340,6 +340,9 @@ impl Ledger {
             Ok(entries) => entries,
             Err(error) => {
                 Counters::add(&shared.status.refused, 1);
+                if let Some(reason) = shared.sealing.lost() {
+                    shared.fail(format!("a subject's key could not be written: {reason}"));
+                }
                 return Ok(Ticket::done(Err(error)));
             }
         };
