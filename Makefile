@@ -1,9 +1,12 @@
 # The front door. Each target is a line over a real tool; what needs installing is installed by scripts/needs.sh.
 CARGO ?= cargo
 DEMO_ARGS ?=
+BENCH_ARGS ?=
+ROWS ?=
+README ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify-only test lint fmt deny typos generate bench clean
+.PHONY: help demo build verify-only test lint fmt deny typos generate bench bench-quick clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,7 +24,7 @@ verify-only: ## Build the auditor's binary: verification alone, no server, no da
 	$(CARGO) build --release --locked -p rlhf-audit --no-default-features --features verify
 
 test: ## Run every test
-	@scripts/needs.sh cargo cc
+	@scripts/needs.sh cargo cc openssl postgres
 	$(CARGO) test --locked --workspace
 	$(CARGO) run --locked -q -p xtask -- schemas --check
 
@@ -43,12 +46,13 @@ typos: ## Check the spelling
 generate: ## Write what is generated: schemas, OpenAPI, command reference
 	$(CARGO) run --locked -q -p xtask -- schemas
 
-bench: ## Measure, beside a yardstick, and print the ratios
-	$(CARGO) bench --locked -p rlhf-audit-record --bench parse
-	$(CARGO) bench --locked -p rlhf-audit-verify --bench verify
-	$(CARGO) bench --locked -p rlhf-audit-ledger --bench append
-	$(CARGO) build --release --locked -p rlhf-audit
-	$(CARGO) run --release --locked -q -p rlhf-audit-benches
+bench: ## Measure beside yardsticks (half an hour); ROWS="single batch …" for some rows, README=1 to show the table there
+	@scripts/needs.sh cargo cc postgres
+	$(CARGO) build --release --locked -p rlhf-audit -p rlhf-audit-benches
+	$(CARGO) run --release --locked -q -p rlhf-audit-benches -- $(BENCH_ARGS) $(if $(README),--readme) $(ROWS)
+
+bench-quick: BENCH_ARGS = --quick
+bench-quick: bench ## The same on a smaller scale, in a few minutes
 
 clean: ## Remove build artefacts
 	$(CARGO) clean

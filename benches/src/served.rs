@@ -48,6 +48,28 @@ impl Served {
         Ok(Self { child, url })
     }
 
+    /// One of the numbers that the server shows to everybody.
+    pub(crate) fn metric(&self, name: &str) -> Outcome<f64> {
+        let text = self.client()?.metrics()?;
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .ok_or_else(|| format!("the server has no metric {name}").into())
+    }
+
+    /// Resident bytes of the server's process.
+    pub(crate) fn resident_bytes(&self) -> Outcome<f64> {
+        self.metric("rlhf_audit_process_resident_memory_bytes")
+    }
+
+    /// Stops it as an operator would, so that what was acknowledged is published.
+    pub(crate) fn stop(mut self) -> Outcome<()> {
+        let pid = i32::try_from(self.child.id())?;
+        let pid = rustix::process::Pid::from_raw(pid).ok_or("no process id")?;
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// A client that may do anything.
     pub(crate) fn client(&self) -> Outcome<Client> {
         Ok(Client::new(&self.url, Some(TOKEN))?)
@@ -62,7 +84,7 @@ impl Drop for Served {
 }
 
 /// The binary under test: the one that cargo built beside this one.
-fn binary() -> Outcome<PathBuf> {
+pub(crate) fn binary() -> Outcome<PathBuf> {
     if let Some(path) = env::var_os("BENCH_BINARY") {
         return Ok(path.into());
     }

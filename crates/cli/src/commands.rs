@@ -5,6 +5,8 @@ pub(crate) mod verify;
 #[cfg(feature = "full")]
 pub(crate) mod append;
 #[cfg(feature = "full")]
+pub(crate) mod bench;
+#[cfg(feature = "full")]
 pub(crate) mod bundle;
 #[cfg(feature = "full")]
 pub(crate) mod card;
@@ -15,6 +17,8 @@ pub(crate) mod import;
 #[cfg(feature = "full")]
 pub(crate) mod init;
 #[cfg(feature = "full")]
+pub(crate) mod migrate;
+#[cfg(feature = "full")]
 pub(crate) mod prove;
 #[cfg(feature = "full")]
 pub(crate) mod reindex;
@@ -23,4 +27,8 @@ pub(crate) mod run;
 #[cfg(feature = "full")]
 pub(crate) mod serve;
 #[cfg(feature = "full")]
+pub(crate) mod timestamp;
+#[cfg(feature = "full")]
 pub(crate) mod token;
+#[cfg(feature = "full")]
+pub(crate) mod witness;

@@ -273,10 +273,10 @@ fn surplus_files_are_put_aside_and_kept() {
 #[test]
 fn the_served_checkpoint_is_brought_up() {
     repaired(&["checkpoint-object"], |desk| {
-        remove(desk, "log/checkpoint")
+        remove(desk, "log/checkpoint");
     });
     repaired(&["checkpoint-object"], |desk| {
-        flip(desk, "log/checkpoint", 30)
+        flip(desk, "log/checkpoint", 30);
     });
     repaired(&["checkpoint-object"], |desk| {
         let earlier = desk.path("before/log/checkpoint");
@@ -381,7 +381,7 @@ fn a_damaged_bundle_does_not_keep_tiles_from_being_made_again() {
 fn sealed_values_are_held_against_their_records() {
     let sealed = "sealed/001";
     named(&["sealed-missing"], "restore this file", |desk| {
-        remove(desk, sealed)
+        remove(desk, sealed);
     });
     named(&["sealed-damaged"], "restore this file", |desk| {
         change(desk, sealed, |bytes| bytes.truncate(400));
@@ -436,10 +436,10 @@ fn a_journal_that_disagrees_is_evidence() {
         journal.append_group(first, &[entry]).unwrap();
     };
     named(&["journal-disagrees"], "keep both as evidence", |desk| {
-        append(desk, 5)
+        append(desk, 5);
     });
     named(&["journal-damaged"], "acknowledged records", |desk| {
-        append(desk, 5_000)
+        append(desk, 5_000);
     });
     named(&["journal-damaged"], "restore its segments", |desk| {
         let segment = fs::read_dir(desk.path("audit-data/journal"))
@@ -475,10 +475,10 @@ fn an_older_database_is_not_taken_for_the_truth() {
         meta.swap_checkpoint(Some(expected), &stored).unwrap();
     });
     named(&["checkpoint"], "restore ledger.sqlite", |desk| {
-        remove(desk, "ledger.sqlite")
+        remove(desk, "ledger.sqlite");
     });
     named(&["key-missing"], "from its backup", |desk| {
-        remove(desk, "keys/deployment")
+        remove(desk, "keys/deployment");
     });
 }
 

@@ -276,12 +276,29 @@ impl Client {
         self.transport.text("/log/checkpoint")
     }
 
+    /// The bytes of a tile, or of an entry bundle (readers only).
+    ///
+    /// # Errors
+    /// As every call; 404 where the log has no such tile, or has a full one in its place.
+    pub fn tile(&self, id: tlog::TileId) -> Result<Vec<u8>, ClientError> {
+        let path = format!("/log/{}", id.path());
+        self.transport.bytes(&Method::GET, &path, None, true)
+    }
+
     /// The server's own account of itself.
     ///
     /// # Errors
     /// As every call.
     pub fn health(&self) -> Result<Value, ClientError> {
         self.get("/health")
+    }
+
+    /// The server's numbers, as a Prometheus scrapes them.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn metrics(&self) -> Result<String, ClientError> {
+        self.transport.text("/metrics")
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -24,6 +24,17 @@ const PRODUCER: &str = "rlhf-audit-server";
 /// How long requests are turned away after the stores did not answer, before they are asked again.
 const RESPITE: Duration = Duration::from_millis(250);
 
+/// Whether what the stores hold contradicts itself or what was acknowledged: then asking again cannot help.
+pub(crate) fn contradicts(error: &StoreError) -> bool {
+    matches!(
+        error,
+        StoreError::CorruptDatabase { .. }
+            | StoreError::CorruptJournal { .. }
+            | StoreError::CheckpointBackwards { .. }
+            | StoreError::LostWrites { .. }
+    )
+}
+
 impl Turns {
     /// Takes in what other servers appended, where nobody has a turn, who would do so anyway.
     ///
@@ -62,11 +73,7 @@ impl Sequencer {
         let LedgerError::Store(error) = error else {
             return false;
         };
-        let lasting = matches!(
-            error,
-            StoreError::CorruptDatabase { .. } | StoreError::CorruptJournal { .. }
-        );
-        self.is_shared && !lasting
+        self.is_shared && !contradicts(error)
     }
 
     /// Takes note that the stores may hold other than what is known.

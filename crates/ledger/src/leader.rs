@@ -13,6 +13,7 @@ use tlog::{Hash, Policy};
 
 use crate::LedgerError;
 use crate::backlog::Sequenced;
+use crate::follow::contradicts;
 use crate::publish::Publisher;
 use crate::read::Published;
 use crate::recover;
@@ -253,12 +254,7 @@ impl Publisher {
 fn is_lasting(error: &LedgerError) -> bool {
     match error {
         LedgerError::Corrupt { .. } => true,
-        LedgerError::Store(error) => matches!(
-            error,
-            StoreError::CorruptDatabase { .. }
-                | StoreError::CorruptJournal { .. }
-                | StoreError::CheckpointBackwards { .. }
-        ),
+        LedgerError::Store(error) => contradicts(error),
         _ => false,
     }
 }

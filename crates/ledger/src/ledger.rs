@@ -7,16 +7,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use record::{Draft, SigningKey, Submission};
-use store::{
-    DataDir, DirObjects, FileJournal, IndexStore, Journal, JournalOptions, MetaStore, ObjectStore,
-    SqliteMeta, StoredCheckpoint,
-};
+use store::{DataDir, Journal, MetaStore, ObjectStore, SqliteMeta, StoredCheckpoint};
 use tlog::{Checkpoint, Ed25519Signer, MlDsa44Signer, Policy, TreeSize};
 use verify::SealedField;
 
 use crate::accept::accept;
 use crate::error::{LedgerError, SubmitError};
 use crate::keys;
+use crate::location::{Location, MANIFEST};
 use crate::open::{Home, random_name};
 use crate::opener::Opener;
 use crate::options::{Manifest, Options};
@@ -47,8 +45,7 @@ pub(crate) struct Inner {
     pub(crate) _dir: Option<DataDir>,
 }
 
-/// The names of settings in stores that several servers share.
-const MANIFEST: &str = "ledger.json";
+/// The policy's name, as a file and as a setting.
 const POLICY: &str = "policy";
 /// Held while a ledger is made in such stores.
 const CREATING: &str = "creating";
@@ -105,78 +102,44 @@ impl Ledger {
     /// # Errors
     /// The directory holds a ledger or something else, or cannot be written.
     pub fn create(dir: &Path, options: Options) -> Result<Self, LedgerError> {
+        Self::create_at(&Location::embedded(dir), options)
+    }
+
+    /// Makes a ledger in a directory, and leaves it closed.
+    pub(crate) fn make(dir: &Path, options: &Options) -> Result<(), LedgerError> {
         let data = DataDir::create(dir)?;
         keys::create_missing(dir, &*options.entropy)?;
         let manifest = Manifest::new(options.new_origin());
         let signers = signers(dir, &manifest.origin)?;
         data.write("policy", policy(&signers).as_bytes(), 0o644)?;
         let meta = SqliteMeta::open(&data.database())?;
-        publish_empty(&meta, &signers, &options)?;
+        publish_empty(&meta, &signers, options)?;
         drop(meta);
         // Last: from here on there is a ledger.
-        data.write("ledger.json", &manifest.to_bytes(), 0o644)?;
-        drop(data);
-        Self::open(dir, options)
+        data.write(MANIFEST, &manifest.to_bytes(), 0o644)?;
+        Ok(())
     }
 
-    /// Opens a ledger and goes on where the last process stopped, however it stopped.
+    /// Opens a ledger in a directory and goes on where the last process stopped, however it stopped.
     ///
     /// # Errors
     /// There is no ledger, another process has it, or its files do not hold together: the error
     /// names the file.
     pub fn open(dir: &Path, options: Options) -> Result<Self, LedgerError> {
-        Self::open_with(dir, options, |stores| stores)
+        Self::open_at(&Location::embedded(dir), options)
     }
 
-    /// Opens a ledger with other stores around or in place of the embedded ones.
+    /// Opens a ledger in a directory with other stores around or in place of its own.
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "options are made to open one ledger"
-    )]
     pub fn open_with(
         dir: &Path,
         options: Options,
         wrap: impl FnOnce(Stores) -> Stores,
     ) -> Result<Self, LedgerError> {
-        let data = DataDir::open(dir)?;
-        let path = data.manifest();
-        let manifest = fs::read(&path).map_err(|e| LedgerError::io(&path, e))?;
-        let manifest = Manifest::parse(&manifest)?;
-        let signers = signers(dir, &manifest.origin)?;
-        let own_policy = Policy::parse(policy(&signers).as_bytes())
-            .map_err(|e| LedgerError::corrupt("keys/log.*", e))?;
-        let path = dir.join("policy");
-        let policy = fs::read_to_string(&path).map_err(|e| LedgerError::io(&path, e))?;
-
-        let meta = SqliteMeta::open(&data.database())?;
-        let latest = recover::published(&meta, &own_policy)?;
-        let (latest, published) = latest.ok_or_else(|| {
-            LedgerError::corrupt("ledger.sqlite", "it holds no checkpoint; restore it")
-        })?;
-        let (journal, recovery) =
-            FileJournal::open(&data.journal(), latest.size, JournalOptions::default())?;
-        if recovery.cut_bytes > 0 {
-            tracing::warn!(
-                bytes = recovery.cut_bytes,
-                "cut off a torn group, which was never acknowledged, at the journal's end"
-            );
-        }
-        let stores = wrap(Stores {
-            objects: Arc::new(DirObjects::open(data.path(), &data.tmp())?),
-            meta: Arc::new(meta),
-            journal: Box::new(journal),
-        });
-        let home = Home {
-            manifest,
-            policy,
-            own_policy,
-            signers,
-            data: Some(data),
-        };
-        home.open(dir, &options, stores, &latest, published)
+        let (stores, data) = Location::embedded(dir).stores()?;
+        Self::open_in(dir, options, wrap(stores), data)
     }
 
     /// Makes a ledger in stores that several servers share, and opens it. `dir` gets the keys.
@@ -222,30 +185,48 @@ impl Ledger {
     /// # Errors
     /// There is no ledger, the keys are missing or another ledger's, the stores do not answer or do
     /// not hold together.
+    pub fn open_shared(dir: &Path, options: Options, stores: Stores) -> Result<Self, LedgerError> {
+        Self::open_in(dir, options, stores, None)
+    }
+
     #[expect(
         clippy::needless_pass_by_value,
         reason = "options are made to open one ledger"
     )]
-    pub fn open_shared(dir: &Path, options: Options, stores: Stores) -> Result<Self, LedgerError> {
+    pub(crate) fn open_in(
+        dir: &Path,
+        options: Options,
+        stores: Stores,
+        data: Option<DataDir>,
+    ) -> Result<Self, LedgerError> {
         let meta = &*stores.meta;
-        let manifest = meta.kv_get(MANIFEST)?.ok_or_else(|| LedgerError::Missing {
+        let setting = |name: &str| {
+            if data.is_none() {
+                return Ok(meta.kv_get(name)?);
+            }
+            let path = dir.join(name);
+            fs::read(&path)
+                .map(Some)
+                .map_err(|e| LedgerError::io(&path, e))
+        };
+        let manifest = setting(MANIFEST)?.ok_or_else(|| LedgerError::Missing {
             dir: dir.to_path_buf(),
         })?;
         let manifest = Manifest::parse(&manifest)?;
         let signers = signers(dir, &manifest.origin)?;
         let own_policy = Policy::parse(policy(&signers).as_bytes())
             .map_err(|e| LedgerError::corrupt("keys/log.*", e))?;
-        let policy = meta.kv_get(POLICY)?.unwrap_or_default();
-        let policy =
-            String::from_utf8(policy).map_err(|e| LedgerError::corrupt("the policy", e))?;
-        let (latest, published) = recover::published(meta, &own_policy)?
-            .ok_or_else(|| LedgerError::corrupt("the database", "it holds no checkpoint"))?;
+        let policy = String::from_utf8(setting(POLICY)?.unwrap_or_default())
+            .map_err(|e| LedgerError::corrupt("the policy", e))?;
+        let (latest, published) = recover::published(meta, &own_policy)?.ok_or_else(|| {
+            LedgerError::corrupt("the database", "it holds no checkpoint; restore it")
+        })?;
         let home = Home {
             manifest,
             policy,
             own_policy,
             signers,
-            data: None,
+            data,
         };
         home.open(dir, &options, stores, &latest, published)
     }
@@ -255,18 +236,15 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    pub fn reindex(dir: &Path, options: Options) -> Result<u64, LedgerError> {
-        let data = DataDir::open(dir)?;
-        let meta = SqliteMeta::open(&data.database())?;
-        let size = meta_size(&meta)?;
-        meta.clear_index()?;
-        let meta: Arc<dyn MetaStore> = Arc::new(meta);
-        let objects = Arc::new(DirObjects::open(data.path(), &data.tmp())?);
-        let reader = Reader::new(objects, Arc::clone(&meta));
-        let read = recover::catch_up(&*meta, &reader, size)?;
-        drop((reader, meta, data));
+    pub fn reindex(location: &Location, options: Options) -> Result<u64, LedgerError> {
+        let (stores, lock) = location.stores()?;
+        let size = meta_size(&*stores.meta)?;
+        stores.meta.clear_index()?;
+        let reader = Reader::new(stores.objects, Arc::clone(&stores.meta));
+        let read = recover::catch_up(&*stores.meta, &reader, size)?;
+        drop((reader, stores.meta, stores.journal, lock));
         // Opening replays what is in the journal.
-        Self::open(dir, options)?.close()?;
+        Self::open_at(location, options)?.close()?;
         Ok(read)
     }
 
@@ -377,9 +355,9 @@ impl Ledger {
         pushed
     }
 
-    /// The published checkpoint.
+    /// The published checkpoint; where a quorum of witnesses is required, the latest that has it.
     pub fn checkpoint(&self) -> Option<Published> {
-        self.shared().reader.published()
+        self.shared().reader.shown()
     }
 
     /// Blocks until the log is published up to `size` (a record's index + 1); false if that did not

@@ -10,6 +10,7 @@ use store::{DataDir, StoredCheckpoint};
 use tlog::Policy;
 
 use crate::LedgerError;
+use crate::cosign::Cosigning;
 use crate::follow::own_stream;
 use crate::keys;
 use crate::leader::Leader;
@@ -95,10 +96,12 @@ impl Threads {
         let (signers, own_policy) = home;
         let size = latest.size;
         let last_time = recover::signed_at(&own_policy, &latest.note);
-        recover::serve(&*objects, &*meta, &served)?;
         let edge = Edge::load(&*objects, size, &latest.root)?;
         let tail = recover::tail(&*objects, size)?;
-        let reader = Reader::new(objects, Arc::clone(&meta));
+        let mut reader = Reader::new(objects, Arc::clone(&meta));
+        reader.cosigning = Cosigning::open(options, &signers, &*reader.objects, &*meta)?;
+        let key = reader.published_key();
+        recover::serve(&*reader.objects, &*meta, key, &served)?;
         reader.set_published(served.clone());
         if recover::catch_up(&*meta, &reader, size)? > 0 {
             tracing::info!(size, "brought the index up from the entry bundles");

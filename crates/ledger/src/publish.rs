@@ -113,8 +113,9 @@ impl Publisher {
         }
 
         let published = self.swap(to, edge.root())?;
-        let objects = &*self.shared.reader.objects;
-        recover::replace_checkpoint(objects, &*self.shared.meta, &published.note)?;
+        let reader = &self.shared.reader;
+        let key = reader.published_key();
+        recover::replace_checkpoint(&*reader.objects, &*self.shared.meta, key, &published.note)?;
         self.latest = Some((to, edge.root()));
         self.edge = edge;
         self.tail = tail;

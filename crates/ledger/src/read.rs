@@ -14,6 +14,7 @@ use tlog::{
 };
 
 use crate::LedgerError;
+use crate::cosign::Cosigning;
 use crate::tree::{locate, read_entries, read_tile};
 
 /// Most records in a page.
@@ -64,6 +65,10 @@ pub(crate) struct Reader {
     published: RwLock<Option<Published>>,
     /// The full tile of leaf hashes asked for last: resends come in the order of the log.
     last_leaves: Mutex<Option<(u64, HashTile)>>,
+    /// What witnesses have made of the published checkpoints.
+    pub(crate) cosigning: Cosigning,
+    /// Hash tiles read to make proofs.
+    tile_reads: AtomicU64,
 }
 
 impl Reader {
@@ -74,7 +79,14 @@ impl Reader {
             integrated: AtomicU64::new(0),
             published: RwLock::new(None),
             last_leaves: Mutex::default(),
+            cosigning: Cosigning::default(),
+            tile_reads: AtomicU64::new(0),
         }
+    }
+
+    /// How many hash tiles were read so far to make proofs.
+    pub(crate) fn tile_reads(&self) -> u64 {
+        self.tile_reads.load(Ordering::Relaxed)
     }
 
     pub(crate) fn integrated_size(&self) -> u64 {
@@ -98,6 +110,22 @@ impl Reader {
             .published
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Some(published);
+    }
+
+    /// The same tree with another note: signatures were added. False where another is published by
+    /// now.
+    pub(crate) fn note_published(&self, published: &Published) -> bool {
+        let mut current = self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let same = current
+            .as_ref()
+            .is_some_and(|current| current.checkpoint == published.checkpoint);
+        if same {
+            *current = Some(published.clone());
+        }
+        same
     }
 
     /// The size of the published log.
@@ -285,15 +313,16 @@ impl Reader {
 
     /// The inclusion of a record in the published log, as a C2SP tlog-proof.
     pub(crate) fn proof(&self, index: u64) -> Result<TlogProof, LedgerError> {
-        let published = self
-            .published()
-            .filter(|p| index < p.checkpoint.size.0)
+        let shown = self.shown();
+        let published = shown
+            .clone()
+            .and_then(|shown| self.best_for(index + 1, shown))
             .ok_or_else(|| LedgerError::NotPublished {
                 index,
-                published: self.size(),
+                published: shown.map_or(0, |shown| shown.checkpoint.size.0),
             })?;
         let size = published.checkpoint.size;
-        let hashes = tlog::inclusion_proof(&TileReader(&*self.objects), LeafIndex(index), size)
+        let hashes = tlog::inclusion_proof(&TileReader(self), LeafIndex(index), size)
             .map_err(|e| LedgerError::corrupt("the log's tiles", e))?;
         Ok(TlogProof {
             extra: None,
@@ -303,6 +332,12 @@ impl Reader {
         })
     }
 
+    /// The consistency of two sizes of the published log.
+    pub(crate) fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
+        tlog::consistency_proof(&TileReader(self), TreeSize(old), TreeSize(new))
+            .map_err(|e| LedgerError::corrupt("the log's tiles", e))
+    }
+
     /// The tree hashes that prove all of `indices` (ascending) at once.
     pub(crate) fn multiproof(
         &self,
@@ -310,19 +345,20 @@ impl Reader {
         indices: &[u64],
     ) -> Result<Vec<[u8; 32]>, LedgerError> {
         let indices = indices.iter().map(|index| LeafIndex(*index));
-        let hashes = tlog::multiproof::create(&TileReader(&*self.objects), size, indices)
+        let hashes = tlog::multiproof::create(&TileReader(self), size, indices)
             .map_err(|e| LedgerError::corrupt("the log's tiles", e))?;
         Ok(hashes.iter().map(|hash| *hash.as_bytes()).collect())
     }
 }
 
 /// The ledger's tiles for `tlog`.
-struct TileReader<'a>(&'a dyn ObjectStore);
+struct TileReader<'a>(&'a Reader);
 
 impl HashReader for TileReader<'_> {
     type Error = LedgerError;
 
     fn read_tile(&self, id: TileId) -> Result<HashTile, LedgerError> {
-        read_tile(self.0, id)
+        self.0.tile_reads.fetch_add(1, Ordering::Relaxed);
+        read_tile(&*self.0.objects, id)
     }
 }

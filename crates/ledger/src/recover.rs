@@ -50,28 +50,31 @@ pub(crate) fn published(
     Ok(Some((stored, Published { checkpoint, note })))
 }
 
-/// Writes `log/checkpoint` again if it is not the latest: the last process ended between the two.
+/// Writes the latest checkpoint at `key` again if that is not what is there: the last process ended
+/// between the two.
 pub(crate) fn serve(
     objects: &dyn ObjectStore,
     meta: &dyn MetaStore,
+    key: &str,
     published: &Published,
 ) -> Result<(), LedgerError> {
-    if objects.get("log/checkpoint")?.as_deref() != Some(&*published.note) {
-        replace_checkpoint(objects, meta, &published.note)?;
+    if objects.get(key)?.as_deref() != Some(&*published.note) {
+        replace_checkpoint(objects, meta, key, &published.note)?;
     }
     Ok(())
 }
 
-/// Writes `log/checkpoint`. Whoever was overtaken meanwhile, by another server, puts right what it
+/// Writes the latest checkpoint at `key`. Whoever was overtaken meanwhile, by another server, puts right what it
 /// may have turned back.
 pub(crate) fn replace_checkpoint(
     objects: &dyn ObjectStore,
     meta: &dyn MetaStore,
+    key: &str,
     note: &[u8],
 ) -> Result<(), LedgerError> {
     let mut note = note.to_vec();
     loop {
-        objects.replace("log/checkpoint", &note)?;
+        objects.replace(key, &note)?;
         match meta.latest_checkpoint()? {
             Some(latest) if latest.note != note => note = latest.note,
             _ => return Ok(()),

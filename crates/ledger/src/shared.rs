@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) journal: SharedJournal,
     pub(crate) state: Mutex<State>,
     pub(crate) status: Counters,
+    pub(crate) timestamps: crate::timestamps::Counters,
     indexing: Mutex<()>,
     abandoned: AtomicBool,
     progress: Progress,
@@ -59,6 +60,7 @@ impl Shared {
             journal: Mutex::new(journal),
             state: Mutex::new(state),
             status: Counters::default(),
+            timestamps: crate::timestamps::Counters::default(),
             indexing: Mutex::default(),
             abandoned: AtomicBool::new(false),
             progress: Progress::default(),
@@ -93,9 +95,15 @@ impl Shared {
 
     /// Serves a checkpoint from now on, and tells those who wait for it.
     pub(crate) fn publish(&self, published: Published) {
-        let size = published.checkpoint.size.0;
         self.reader.set_published(published);
-        self.progress.reach(size);
+        self.shown();
+    }
+
+    /// Tells those who wait how far the log is shown.
+    pub(crate) fn shown(&self) {
+        if let Some(shown) = self.reader.shown() {
+            self.progress.reach(shown.checkpoint.size.0);
+        }
     }
 
     /// Stops the ledger for good: what is on the disk is unknown.
@@ -272,6 +280,8 @@ pub struct Status {
     pub overloaded: u64,
     /// Publishing rounds that failed since then.
     pub publish_failures: u64,
+    /// Hash tiles read since then to make proofs.
+    pub tile_reads: u64,
     /// Why publishing does not get on at present.
     pub publish_error: Option<String>,
     /// Why nothing is accepted at present: a database does not answer. It is asked again and again.
@@ -298,6 +308,7 @@ impl Shared {
             duplicates: get(&counters.duplicates),
             overloaded: get(&counters.overloaded),
             publish_failures: get(&counters.publish_failures),
+            tile_reads: self.reader.tile_reads(),
             publish_error,
             unavailable: counters.unavailable(),
             failed: match self.queue.stopped() {

@@ -4,7 +4,7 @@
 //! sync. Until publication the journal is the truth; then the entry bundles are, and what they cover is discarded.
 
 mod file;
-mod frame;
+pub(crate) mod frame;
 mod inspect;
 mod recovery;
 mod segment;
@@ -81,21 +81,6 @@ pub trait Journal: Send {
     /// shows what follows. Does nothing for an embedded journal.
     fn restart(&mut self, index: u64) {
         let _ = index;
-    }
-
-    /// Lets an empty shared journal, which has never had a group, begin at `index`: the records before are published
-    /// already. An embedded journal is told when it is opened.
-    ///
-    /// # Errors
-    /// [`NotNext`](crate::StoreError::NotNext) if it is not empty and new.
-    fn start_at(&mut self, index: u64) -> Result<()> {
-        if self.next_index() == index {
-            return Ok(());
-        }
-        Err(crate::StoreError::NotNext {
-            expected: self.next_index(),
-            found: index,
-        })
     }
 
     /// Appends a group that starts at `first_index`, which is [`next_index`](Self::next_index). Once it returns, all

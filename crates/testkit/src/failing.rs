@@ -67,13 +67,14 @@ impl Step {
 /// What a failing call leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Left {
-    /// Nothing. An append reports a full disk, after which the journal can be used.
+    /// Nothing. An append reports a full disk (a shared journal: a lost connection), after which the journal can be used.
     Nothing,
     /// Nothing, and it reports a failed sync: what is on the disk is unknown. An append poisons the journal.
     Unsynced,
     /// Every second object of [`ObjectStore::put_many`]; of any other call, which is all or nothing, nothing.
     Part,
-    /// All of it, though it reports a failure. An append reports a failed sync, and the journal is poisoned.
+    /// All of it, though it reports a failure. An append reports a failed sync, and the journal is poisoned, unless
+    /// it is shared.
     All,
 }
 
@@ -214,7 +215,26 @@ where
         self.inner.next_index()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn begin(&mut self, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
+        self.inner.begin(visit)
+    }
+
+    fn release(&mut self) {
+        self.inner.release();
+    }
+
+    fn restart(&mut self, index: u64) {
+        self.inner.restart(index);
+    }
+
     fn append_group(&mut self, first_index: u64, entries: &[JournalEntry<'_>]) -> Result<()> {
+        if self.inner.is_shared() {
+            return self.append_shared(first_index, entries);
+        }
         let path = "injected".into();
         if self.poisoned {
             return Err(StoreError::Poisoned { path });
@@ -237,22 +257,6 @@ where
         }
     }
 
-    fn is_shared(&self) -> bool {
-        self.inner.is_shared()
-    }
-
-    fn begin(&mut self, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
-        self.inner.begin(visit)
-    }
-
-    fn release(&mut self) {
-        self.inner.release();
-    }
-
-    fn restart(&mut self, index: u64) {
-        self.inner.restart(index);
-    }
-
     fn replay(&self, from: u64, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
         self.inner.replay(from, visit)
     }
@@ -260,6 +264,29 @@ where
     fn discard_before(&mut self, index: u64) -> Result<()> {
         let Self { inner, faults, .. } = self;
         faults.run(Step::Discard, || inner.discard_before(index))
+    }
+}
+
+impl<J> Failing<J>
+where
+    J: Deref<Target: Journal> + DerefMut + Send,
+{
+    /// A shared journal is never poisoned: whoever failed does not know, and looks.
+    fn append_shared(&mut self, first_index: u64, entries: &[JournalEntry<'_>]) -> Result<()> {
+        match self.faults.strike(Step::Append) {
+            None => return self.inner.append_group(first_index, entries),
+            Some(Left::Nothing | Left::Part | Left::Unsynced) => self.inner.release(),
+            Some(Left::All) => {
+                let before = self.inner.next_index();
+                self.inner.append_group(first_index, entries)?;
+                self.inner.restart(before);
+            }
+        }
+        Err(StoreError::Unavailable {
+            action: "append to the journal",
+            server: "injected".to_owned(),
+            reason: "injected".to_owned(),
+        })
     }
 }
 

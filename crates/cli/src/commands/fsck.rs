@@ -1,10 +1,9 @@
 //! `rlhf-audit fsck`: look through a ledger for damage, and repair what follows from the rest.
 
-use std::path::PathBuf;
-
 use ledger::{Finding, FsckReport, Ledger};
 use serde_json::json;
 
+use crate::location::LocationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
 
@@ -14,14 +13,8 @@ const MAX_PRINTED: usize = 50;
 /// Look through a stopped ledger for damage
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The ledger's directory; no server may run on it
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "./audit-data",
-        env = "RLHF_AUDIT_DATA_DIR"
-    )]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    location: LocationArgs,
     /// Make again what follows from the rest: hash tiles, index, log/checkpoint. What was there goes to lost+found/.
     /// Entries, sealed values, journal, keys and the database's checkpoint are never touched
     #[arg(long)]
@@ -29,8 +22,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
-    let report =
-        Ledger::fsck(&args.data_dir, &ledger_options(), args.repair).map_err(ledger_failure)?;
+    let report = Ledger::fsck(&args.location.location(), &ledger_options(), args.repair)
+        .map_err(ledger_failure)?;
     let sound = report.is_sound();
     if json {
         let mut object = serde_json::to_value(&report).map_err(Failure::input)?;

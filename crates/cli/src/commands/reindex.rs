@@ -1,28 +1,22 @@
 //! `rlhf-audit reindex`: build the index again from the log.
 
-use std::path::PathBuf;
-
 use ledger::Ledger;
 use serde_json::json;
 
+use crate::location::LocationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
 
 /// Build the index of a stopped ledger again from its entry bundles
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The ledger's directory; no server may run on it
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "./audit-data",
-        env = "RLHF_AUDIT_DATA_DIR"
-    )]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    location: LocationArgs,
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
-    let records = Ledger::reindex(&args.data_dir, ledger_options()).map_err(ledger_failure)?;
+    let records =
+        Ledger::reindex(&args.location.location(), ledger_options()).map_err(ledger_failure)?;
     if json {
         println!("{}", json!({ "records": records }));
     } else {

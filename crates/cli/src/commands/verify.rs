@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use tlog::{Policy, VerifierKey};
+use verify::timestamp::TsaRoots;
 use verify::{Document, Options, ProducerKey, Report, Source, VerifyError};
 
 use crate::outcome::{Failure, Outcome};
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// A document, such as a model card, that the log must say was issued
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
+    /// Roots (PEM) of the time-stamping authorities to believe: timestamps are then checked, and there must be one
+    #[arg(long, value_name = "FILE")]
+    tsa_ca: Option<PathBuf>,
     /// A producer's key that is known from elsewhere, as NAME=BASE64; may be repeated
     #[arg(long = "producer-key", value_name = "NAME=KEY", value_parser = producer_key)]
     producer_keys: Vec<ProducerKey>,
@@ -62,6 +66,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             .map(Document::read)
             .transpose()
             .map_err(unavailable)?,
+        tsa_roots: args.tsa_ca.as_deref().map(tsa_roots).transpose()?,
         producer_keys: args.producer_keys.clone(),
         ..Options::default()
     };
@@ -156,18 +161,26 @@ fn read_policy(args: &Args) -> Result<(Policy, Option<PathBuf>), Failure> {
             "give the log's policy file with --policy; `rlhf-audit init` wrote it beside the log",
         ));
     }
-    let bytes = read(&path)?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
+    let policy = parse_policy(&path, &read(&path)?)?;
+    Ok((policy, beside.then_some(path)))
+}
+
+/// A policy from the bytes of the file at `path`: a policy file or one verifier key.
+pub(crate) fn parse_policy(path: &Path, bytes: &[u8]) -> Result<Policy, Failure> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
     let policy = match text.parse::<VerifierKey>() {
         Ok(key) => Policy::from_vkeys(&[key]),
-        Err(_) => Policy::parse(&bytes),
+        Err(_) => Policy::parse(bytes),
     };
-    let policy = policy.map_err(|e| {
+    policy.map_err(|e| {
         Failure::input(format!("{}: {e}", path.display())).with_hint(
             "expected a policy as of c2sp.org/tlog-policy, or one verifier key (name+id+base64)",
         )
-    })?;
-    Ok((policy, beside.then_some(path)))
+    })
+}
+
+fn tsa_roots(path: &Path) -> Result<TsaRoots, Failure> {
+    TsaRoots::from_pem(&read(path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
 }
 
 fn is_url(target: &str) -> bool {

@@ -23,15 +23,15 @@ mod survey;
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use store::journal::{Inspection, inspect};
-use store::{DataDir, DirObjects, Group, MetaStore, ObjectStore, SqliteMeta, StoreError};
+use store::{DataDir, Group, MetaStore, ObjectStore, SqliteMeta, StoreError};
 use tlog::{Policy, TileId};
 
 use crate::keys;
 use crate::sealing::file::KeyId;
-use crate::{Ledger, LedgerError, Options};
+use crate::{Ledger, LedgerError, Location, Options};
 use repair::LostAndFound;
 pub use report::{Fault, Finding, FsckReport};
 use survey::Survey;
@@ -83,55 +83,120 @@ impl Ledger {
     /// Looks through a closed ledger for damage; with `repair`, makes again what can be made again, and looks once more.
     ///
     /// # Errors
-    /// There is no ledger, another process has it, or a file or the database cannot be read at all.
-    pub fn fsck(dir: &Path, options: &Options, repair: bool) -> Result<FsckReport, LedgerError> {
-        let data = DataDir::open(dir)?;
-        let mut report = FsckReport::default();
+    /// There is no ledger, another process has it or writes to it, or a file or the database cannot be read at all.
+    pub fn fsck(
+        location: &Location,
+        options: &Options,
+        repair: bool,
+    ) -> Result<FsckReport, LedgerError> {
+        let mut missing = Vec::new();
         for name in keys::ALL {
-            if !data.keys().join(name).exists() {
-                report.findings.push(finding(
+            if !location.dir.join("keys").join(name).exists() {
+                missing.push(finding(
                     Fault::KeyMissing,
                     format!("keys/{name}"),
                     "it is not there",
                 ));
             }
         }
-        if !data.database().exists() {
-            report.findings.push(finding(
-                Fault::Checkpoint,
-                "ledger.sqlite",
-                "the database is not there",
-            ));
-            report
-                .unchecked
-                .push("the log: no checkpoint says how far it goes".to_owned());
-            return Ok(report);
-        }
-        let path = dir.join("policy");
-        let policy = fs::read(&path).map_err(|e| LedgerError::io(&path, e))?;
-        let policy = Policy::parse(&policy).map_err(|e| LedgerError::corrupt("policy", e))?;
-        let journal = data.journal();
-        let show = |visit: &mut dyn FnMut(Group<'_>) -> store::Result<()>| inspect(&journal, visit);
-        let scratch = data.tmp().join("fsck.sqlite");
-        let place = Place {
-            objects: Arc::new(DirObjects::open(data.path(), &data.tmp())?),
-            meta: Arc::new(SqliteMeta::open(&data.database())?),
-            policy: &policy,
-            journal: &show,
-            scratch: &scratch,
+        let mut report = if location.database_url.is_some() {
+            fsck_shared(location, options, repair)?
+        } else {
+            fsck_embedded(location, options, repair)?
         };
-        let (mut found, plan, survey) = Check::run(&place)?;
+        report.findings.splice(0..0, missing);
+        Ok(report)
+    }
+}
+
+fn fsck_embedded(
+    location: &Location,
+    options: &Options,
+    repair: bool,
+) -> Result<FsckReport, LedgerError> {
+    let dir = &location.dir;
+    let data = DataDir::open(dir)?;
+    if !data.database().exists() {
+        let mut report = FsckReport::default();
+        report.findings.push(finding(
+            Fault::Checkpoint,
+            "ledger.sqlite",
+            "the database is not there",
+        ));
+        report
+            .unchecked
+            .push("the log: no checkpoint says how far it goes".to_owned());
+        return Ok(report);
+    }
+    let path = dir.join("policy");
+    let policy = fs::read(&path).map_err(|e| LedgerError::io(&path, e))?;
+    let policy = Policy::parse(&policy).map_err(|e| LedgerError::corrupt("policy", e))?;
+    let journal = data.journal();
+    let show = |visit: &mut dyn FnMut(Group<'_>) -> store::Result<()>| inspect(&journal, visit);
+    let scratch = data.tmp().join("fsck.sqlite");
+    let place = Place {
+        objects: location.objects(data.path(), &data.tmp())?,
+        meta: Arc::new(SqliteMeta::open(&data.database())?),
+        policy: &policy,
+        journal: &show,
+        scratch: &scratch,
+    };
+    place.look(data.path(), options, repair)
+}
+
+fn fsck_shared(
+    location: &Location,
+    options: &Options,
+    repair: bool,
+) -> Result<FsckReport, LedgerError> {
+    let (stores, _) = location.stores()?;
+    let policy = stores.meta.kv_get("policy")?.unwrap_or_default();
+    let policy = Policy::parse(&policy).map_err(|e| LedgerError::corrupt("the policy", e))?;
+    let before = stores.meta.latest_checkpoint()?;
+    let size = before.as_ref().map_or(0, |stored| stored.size);
+    let journal = Mutex::new(stores.journal);
+    let show = |visit: &mut dyn FnMut(Group<'_>) -> store::Result<()>| {
+        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = Inspection::default();
+        journal.restart(size);
+        journal.begin(&mut |group| {
+            seen.first_index.get_or_insert(group.first_index);
+            seen.groups += 1;
+            visit(group)
+        })?;
+        journal.release();
+        seen.next_index = journal.next_index();
+        Ok(seen)
+    };
+    let scratch = location.dir.join("fsck.sqlite");
+    let place = Place {
+        objects: stores.objects,
+        meta: Arc::clone(&stores.meta),
+        policy: &policy,
+        journal: &show,
+        scratch: &scratch,
+    };
+    let report = place.look(&location.dir, options, repair)?;
+    if stores.meta.latest_checkpoint()? == before {
+        Ok(report)
+    } else {
+        Err(LedgerError::InUse)
+    }
+}
+
+impl Place<'_> {
+    fn look(&self, dir: &Path, options: &Options, repair: bool) -> Result<FsckReport, LedgerError> {
+        let (mut found, plan, survey) = Check::run(self)?;
         if repair && plan.is_needed() {
-            let lost = LostAndFound::create(data.path(), options.clock.now())?;
+            let lost = LostAndFound::create(dir, options.clock.now())?;
             lost.keep_report(&found)?;
             if let Some(survey) = survey {
-                repair::repair(&place, &plan, &survey, &lost)?;
+                repair::repair(self, &plan, &survey, &lost)?;
             }
-            let (after, _, _) = Check::run(&place)?;
+            let (after, _, _) = Check::run(self)?;
             found.settle(after);
             found.lost_and_found = Some(lost.name().to_owned());
         }
-        found.findings.splice(0..0, report.findings);
         Ok(found)
     }
 }

@@ -1,35 +1,32 @@
-//! How fast records become durable.
+//! One client that sends one record at a time over HTTP, beside a loop that appends the same bytes to a file and calls
+//! fdatasync.
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use client::Wait;
 
-use crate::Outcome;
+use super::middle;
 use crate::producer::Producer;
 use crate::served::Served;
-use crate::table::{Row, Table};
+use crate::table::{Row, Table, Wanted};
+use crate::{Bench, Outcome};
 
 /// Records in one round.
 const RECORDS: usize = 4_000;
 /// Records that one side writes before the other has its turn.
 const TURN: usize = 200;
-/// The median of these is the figure.
-const ROUNDS: usize = 5;
 
-/// One client that sends one record at a time over HTTP, beside a loop that appends the same bytes
-/// to a file and calls fdatasync.
-pub(crate) fn one_client(dir: &Path, table: &mut Table) -> Outcome<()> {
-    let served = Served::start(&dir.join("one-client"))?;
+pub(crate) fn row(bench: &Bench, table: &mut Table) -> Outcome<()> {
+    let served = Served::start(&bench.dir.join("one-client"))?;
     let client = served.client()?;
     let (mut producer, opening) = Producer::start("one client")?;
     client.append(&opening, Wait::Durable)?;
     let mut rounds = Vec::new();
-    for round in 0..ROUNDS {
+    for round in 0..bench.scale.rounds {
         let records = producer.records(RECORDS)?;
-        let mut file = File::create(dir.join(format!("loop-{round}")))?;
+        let mut file = File::create(bench.dir.join(format!("loop-{round}")))?;
         let (mut bare, mut ours) = (Duration::ZERO, Duration::ZERO);
         for turn in records.chunks(TURN) {
             let begin = Instant::now();
@@ -47,14 +44,15 @@ pub(crate) fn one_client(dir: &Path, table: &mut Table) -> Outcome<()> {
         let rate = |time: Duration| records.len() as f64 / time.as_secs_f64();
         rounds.push((rate(ours), rate(bare)));
     }
-    rounds.sort_by(|a, b| (a.0 / a.1).total_cmp(&(b.0 / b.1)));
-    let (ours, theirs) = rounds[ROUNDS / 2];
-    table.add(Row {
-        what: "one client, one record of ~500 bytes at a time, over HTTP".into(),
-        yardstick: "a loop of append and fdatasync of the same bytes".into(),
+    served.stop()?;
+    let (ours, theirs) = middle(rounds);
+    table.add(Row::against(
+        "one client, one record at a time, over HTTP",
+        "append and fdatasync of the same bytes in a loop",
+        "records/s",
         ours,
         theirs,
-        wanted: 0.7,
-    });
+        Wanted::AtLeast(0.7),
+    ));
     Ok(())
 }
