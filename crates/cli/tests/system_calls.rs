@@ -1,6 +1,6 @@
 //! System calls fail under a running server, or the process is killed at them, one after the other; then it is started
 //! again and the whole log is checked (I1 to I5, I13). `strace` does it: with `FAULTS=all` at every call (`make faults`),
-//! else at some of each sort.
+//! with a number at so many of each sort, else at one of each.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
@@ -219,9 +219,10 @@ impl Drop for Traced {
 
 /// Appends with every client until all is published, or the server is gone.
 fn load(client: &Client, crew: &mut [Producer]) {
+    let last = 9 * crew.len() - 1;
     for turn in 0..9 {
-        for producer in &mut *crew {
-            let wait = if turn == 8 {
+        for (number, producer) in crew.iter_mut().enumerate() {
+            let wait = if turn * usize::from(CLIENTS) + number == last {
                 Wait::Published
             } else {
                 Wait::Durable
@@ -318,15 +319,20 @@ fn all_cases(desk: &Desk, crew: &mut [Producer]) -> Vec<Case> {
     cases
 }
 
-/// One of each sort, drawn.
-fn some_of(cases: Vec<Case>, dice: &Dice) -> Vec<Case> {
+/// So many of each sort, drawn.
+fn some_of(cases: Vec<Case>, count: usize, dice: &Dice) -> Vec<Case> {
     let mut sorts: BTreeMap<_, Vec<Case>> = BTreeMap::new();
     for case in cases {
-        let sort = (case.call, case.error, case.phase);
+        let sort = (case.phase, case.call, case.error);
         sorts.entry(sort).or_default().push(case);
     }
-    let drawn = |mut of: Vec<Case>| of.swap_remove(dice.below(of.len() as u64) as usize);
-    sorts.into_values().map(drawn).collect()
+    let mut drawn = Vec::new();
+    for mut sort in sorts.into_values() {
+        for _ in 0..count.min(sort.len()) {
+            drawn.push(sort.swap_remove(dice.below(sort.len() as u64) as usize));
+        }
+    }
+    drawn
 }
 
 /// Lets a fault strike, and checks how the server ends. Gives whether it did strike, and whether the server ended by it.
@@ -372,10 +378,13 @@ fn strike(desk: &Desk, crew: &mut [Producer], case: Case) -> (bool, bool) {
 
 #[test]
 fn no_failing_system_call_loses_what_was_acknowledged() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        panic!("strace is missing: scripts/needs.sh strace");
-    }
-    let everything = std::env::var("FAULTS").is_ok_and(|value| value == "all");
+    let tracer = Command::new("strace").arg("-V").output();
+    assert!(tracer.is_ok(), "strace is missing: scripts/needs.sh strace");
+    let count = match std::env::var("FAULTS").as_deref() {
+        Ok("all") => usize::MAX,
+        Ok(count) => count.parse().unwrap(),
+        Err(_) => 1,
+    };
     let dice = Dice::new(7);
     let fresh = |seed: usize| {
         let desk = Desk::with_ledger();
@@ -387,9 +396,7 @@ fn no_failing_system_call_loses_what_was_acknowledged() {
     let mut cases = all_cases(&desk, &mut crew);
     settle(&desk, &mut crew);
     let possible = cases.len();
-    if !everything {
-        cases = some_of(cases, &dice);
-    }
+    cases = some_of(cases, count, &dice);
     let began = Instant::now();
     let (mut struck, mut ended, mut acknowledged) = (0, 0, 0);
     for (number, group) in cases.chunks(CASES_A_LEDGER).enumerate() {

@@ -304,9 +304,10 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_share_their_room_and_give_it_back() {
+        static FRAME: [u8; 40 << 10] = [0; 40 << 10];
         let room = Room::new(100 << 10);
         let of = |bytes: usize| {
-            let body = Body::new(Frames(vec![&[0; 40 << 10]; bytes / (40 << 10)], false));
+            let body = Body::new(Frames(vec![&FRAME; bytes / FRAME.len()], false));
             read_into(body, 1 << 20, Duration::from_secs(1), &room)
         };
         let (first, taken) = of(80 << 10).await.unwrap();

@@ -129,12 +129,7 @@ impl Producer {
         most: u64,
         wait: Wait,
     ) -> Result<usize, ClientError> {
-        if self.pending.is_empty() {
-            for _ in 0..=self.dice.below(most) {
-                let draft = self.draft();
-                self.pending.extend(self.writer.write(draft).unwrap());
-            }
-        }
+        self.prepare(most);
         let receipts = client.append(&self.pending, wait)?.records;
         assert_eq!(receipts.len(), self.pending.len());
         let known = receipts.iter().filter(|receipt| receipt.duplicate).count();
@@ -152,6 +147,26 @@ impl Producer {
         let count = receipts.len();
         self.last = Some((std::mem::take(&mut self.pending), receipts));
         Ok(count)
+    }
+
+    /// What the next call of [`send`](Self::send) sends.
+    pub(crate) fn lines(&mut self, most: u64) -> Vec<u8> {
+        self.prepare(most);
+        let lines = self.pending.iter().map(|record| {
+            let mut line = record.to_line();
+            line.push(b'\n');
+            line
+        });
+        lines.flatten().collect()
+    }
+
+    fn prepare(&mut self, most: u64) {
+        if self.pending.is_empty() {
+            for _ in 0..=self.dice.below(most) {
+                let draft = self.draft();
+                self.pending.extend(self.writer.write(draft).unwrap());
+            }
+        }
     }
 
     fn draft(&mut self) -> Draft {
