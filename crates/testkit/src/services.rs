@@ -4,6 +4,7 @@
 //! a panic or `SIGKILL`, the pipe closes, and the shell stops the server by its own pid and removes its directory.
 
 mod postgres;
+mod proxy;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 pub use postgres::{Postgres, postgres};
+pub use proxy::{Fault, Proxy};
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_mins(1);
