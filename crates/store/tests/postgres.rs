@@ -46,7 +46,7 @@ fn begin(journal: &mut PgJournal) -> Result<Vec<String>, StoreError> {
 }
 
 fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(value) = ready() {
             return value;
@@ -331,7 +331,7 @@ fn a_rotten_group_is_named() {
 fn groups_are_kept_for_those_who_follow() {
     let server = postgres();
     let options = PgOptions {
-        retain: Duration::from_secs(3600),
+        retain: Duration::from_hours(1),
         ..options(server, server.port())
     };
     let database = Postgres::open(&options).unwrap();

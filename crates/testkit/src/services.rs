@@ -3,6 +3,7 @@
 //! Each runs under a small shell that reads from a pipe whose other end the test holds: however the test ends, also by
 //! a panic or `SIGKILL`, the pipe closes, and the shell stops the server by its own pid and removes its directory.
 
+mod objects;
 mod postgres;
 mod proxy;
 
@@ -12,6 +13,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+pub use objects::{
+    BUCKET, Bucket, azure, azure_options, careless_gcs, gcs_options, s3, s3_options,
+};
 pub use postgres::{Postgres, postgres};
 pub use proxy::{Fault, Proxy};
 

@@ -38,6 +38,8 @@ struct State {
     struck: usize,
     /// New connections are cut at once.
     down: bool,
+    /// What is added to each answer's headers.
+    headers: String,
     /// Counts the times it was healed, for those that hang.
     healed: usize,
     open: Vec<TcpStream>,
@@ -78,6 +80,11 @@ impl Proxy {
     pub fn plan(&self, text: &'static str, times: usize, fault: Fault) {
         let planned = Planned { text, times, fault };
         self.state().plan.push(planned);
+    }
+
+    /// Adds lines to the headers of every HTTP answer, for servers that lack what a client insists on.
+    pub fn add_headers(&self, lines: &str) {
+        lines.clone_into(&mut self.state().headers);
     }
 
     /// How often a fault struck. A test that ends without has not tested what it meant to.
@@ -131,7 +138,7 @@ fn serve(client: &TcpStream, target: u16, state: &Arc<Mutex<State>>) {
     }
     thread::scope(|scope| {
         scope.spawn(|| {
-            answers(&server, client, &answer_bytes);
+            answers(&server, client, &answer_bytes, state);
             cut(client);
             cut(&server);
         });
@@ -191,9 +198,28 @@ fn requests(
     }
 }
 
-fn answers(mut server: &TcpStream, mut client: &TcpStream, answer_bytes: &Mutex<Option<usize>>) {
+fn answers(
+    mut server: &TcpStream,
+    mut client: &TcpStream,
+    answer_bytes: &Mutex<Option<usize>>,
+    state: &Mutex<State>,
+) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(length @ 1..) = server.read(&mut buffer) {
+        let headers = lock(state).headers.clone();
+        if !headers.is_empty()
+            && buffer.starts_with(b"HTTP/1.")
+            && let Some(end) = find(&buffer[..length], "\r\n")
+        {
+            let (status, rest) = buffer[..length].split_at(end + 2);
+            if client
+                .write_all(&[status, headers.as_bytes(), rest].concat())
+                .is_err()
+            {
+                return;
+            }
+            continue;
+        }
         let left = *answer_bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let passed = left.map_or(length, |left| left.min(length));
         if client.write_all(&buffer[..passed]).is_err() || passed < length {
