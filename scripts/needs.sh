@@ -19,10 +19,13 @@ for tool in "$@"; do
       command -v cc >/dev/null || apt_install gcc
       # A compiler without the C library's headers cannot build SQLite.
       echo '#include <stdio.h>' | cc -E - >/dev/null 2>&1 || apt_install libc6-dev ;;
+    openssl)
+      command -v openssl >/dev/null || apt_install openssl ;;
     cargo-deny)
       command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny@0.20.2 ;;
     postgres)
-      ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || apt_install postgresql ;;
+      # Debian keeps the server's binaries out of the path.
+      compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || apt_install postgresql ;;
     typos)
       command -v typos >/dev/null || python3 -m pip install --quiet --disable-pip-version-check typos==1.52.0 2>/dev/null ||
         cargo install --locked --quiet typos-cli@1.52.0 ;;

@@ -8,7 +8,11 @@ mod commands;
 #[cfg(feature = "full")]
 mod demo;
 #[cfg(feature = "full")]
+mod duration;
+#[cfg(feature = "full")]
 mod environment;
+#[cfg(feature = "full")]
+mod location;
 mod outcome;
 #[cfg(feature = "full")]
 mod place;
@@ -69,9 +73,24 @@ enum Command {
     /// Issue a run's model card
     #[cfg(feature = "full")]
     Card(commands::card::Args),
+    /// Copy a ledger to other stores: a directory, PostgreSQL, S3
+    #[cfg(feature = "full")]
+    Migrate(commands::migrate::Args),
+    /// Have the checkpoint stamped by a time-stamping authority (RFC 3161)
+    #[cfg(feature = "full")]
+    Timestamp(commands::timestamp::Args),
+    /// Look through a stopped ledger for damage, and repair what follows from the rest
+    #[cfg(feature = "full")]
+    Fsck(commands::fsck::Args),
+    /// Build the index of a stopped ledger again from its log
+    #[cfg(feature = "full")]
+    Reindex(commands::reindex::Args),
     /// Create, list and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
+    /// Cosign the checkpoints of other people's logs, as long as they only grow
+    #[cfg(feature = "full")]
+    Witness(commands::witness::Args),
     /// Measure a server or this machine under load, and check what was recorded
     #[cfg(feature = "full")]
     Bench(commands::bench::Args),
@@ -103,7 +122,17 @@ fn main() -> ExitCode {
         #[cfg(feature = "full")]
         Command::Card(args) => commands::card::run(&args, json),
         #[cfg(feature = "full")]
+        Command::Migrate(args) => commands::migrate::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Timestamp(args) => commands::timestamp::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Fsck(args) => commands::fsck::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Reindex(args) => commands::reindex::run(&args, json),
+        #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Witness(args) => commands::witness::run(&args, json),
         #[cfg(feature = "full")]
         Command::Bench(args) => commands::bench::run(&args, json),
         #[cfg(feature = "full")]

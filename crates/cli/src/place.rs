@@ -14,6 +14,7 @@ use ledger::{Ledger, LedgerError};
 use record::{Entropy, SigningKey};
 
 use crate::environment::{SystemClock, SystemEntropy};
+use crate::location::LocationArgs;
 use crate::outcome::Failure;
 
 /// How long somebody at a terminal waits for a server that does not answer.
@@ -22,14 +23,8 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Where the ledger is.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct PlaceArgs {
-    /// The ledger's directory
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "./audit-data",
-        env = "RLHF_AUDIT_DATA_DIR"
-    )]
-    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) location: LocationArgs,
     /// Talk to the server at this URL instead of opening the directory
     #[arg(long, value_name = "URL", env = "RLHF_AUDIT_SERVER")]
     pub(crate) server: Option<String>,
@@ -56,6 +51,8 @@ pub(crate) struct Place {
 
 struct Embedded {
     ledger: Arc<Ledger>,
+    /// Lets this process in.
+    token: String,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), server::ServerError>>>,
 }
@@ -107,6 +104,7 @@ impl PlaceArgs {
         }
         if self.server.is_none() {
             return Ok(self
+                .location
                 .data_dir
                 .join("keys")
                 .join(ledger::keys::PRODUCER_ED25519));
@@ -124,39 +122,7 @@ impl PlaceArgs {
     }
 
     fn open_embedded(&self) -> Result<Place, Failure> {
-        let ledger = Arc::new(open_ledger(&self.data_dir)?);
-        let mut secret = [0; 32];
-        SystemEntropy.fill(&mut secret);
-        let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
-        let options = server::Options {
-            session_token: Some(token.clone()),
-            ..server::Options::default()
-        };
-        let listener =
-            std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(|e| {
-                Failure::unavailable(format!("cannot listen on the loopback address: {e}"))
-            })?;
-        let address = listener.local_addr().map_err(|e| {
-            Failure::unavailable(format!("the loopback listener has no address: {e}"))
-        })?;
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let served = Arc::clone(&ledger);
-        let thread = std::thread::spawn(move || {
-            run_server(listener, served, options, async {
-                // An error only says that the sender is gone, which is an order to stop as well.
-                let _ = stopped.await;
-            })
-        });
-        let client =
-            Client::new(&format!("http://{address}"), Some(&token)).map_err(client_failure)?;
-        Ok(Place {
-            client,
-            embedded: Some(Embedded {
-                ledger,
-                stop: Some(stop),
-                thread: Some(thread),
-            }),
-        })
+        Place::serve(self.location.open()?)
     }
 }
 
@@ -188,6 +154,54 @@ pub(crate) fn run_server(
 }
 
 impl Place {
+    /// Serves a ledger to this process over loopback.
+    pub(crate) fn serve(ledger: Ledger) -> Result<Self, Failure> {
+        let ledger = Arc::new(ledger);
+        let mut secret = [0; 32];
+        SystemEntropy.fill(&mut secret);
+        let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
+        let options = server::Options {
+            session_token: Some(token.clone()),
+            ..server::Options::default()
+        };
+        let listener =
+            std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(|e| {
+                Failure::unavailable(format!("cannot listen on the loopback address: {e}"))
+            })?;
+        let address = listener.local_addr().map_err(|e| {
+            Failure::unavailable(format!("the loopback listener has no address: {e}"))
+        })?;
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let served = Arc::clone(&ledger);
+        let thread = std::thread::spawn(move || {
+            run_server(listener, served, options, async {
+                // An error only says that the sender is gone, which is an order to stop as well.
+                let _ = stopped.await;
+            })
+        });
+        let client =
+            Client::new(&format!("http://{address}"), Some(&token)).map_err(client_failure)?;
+        Ok(Self {
+            client,
+            embedded: Some(Embedded {
+                ledger,
+                token,
+                stop: Some(stop),
+                thread: Some(thread),
+            }),
+        })
+    }
+
+    /// The log, as an auditor with a reader's token sees it.
+    pub(crate) fn log(&self) -> Result<verify::Source, Failure> {
+        let token = self
+            .embedded
+            .as_ref()
+            .map(|embedded| embedded.token.as_str());
+        verify::Source::url(&format!("{}/log", self.client.url()), token)
+            .map_err(Failure::unavailable)
+    }
+
     /// Finishes: what was acknowledged is published before this returns.
     pub(crate) fn close(mut self) -> Result<(), Failure> {
         self.shut_down()

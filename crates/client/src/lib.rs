@@ -10,12 +10,14 @@ mod joined;
 mod recorder;
 mod retry;
 mod transport;
+mod tsa;
 mod types;
 
 pub use client::Client;
 pub use error::{ClientError, Problem};
 pub use recorder::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Recorder};
 pub use retry::RetryPolicy;
+pub use tsa::TimeStampingAuthority;
 pub use types::{
     Appended, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage, RecordQuery,
     RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,

@@ -85,6 +85,40 @@ impl Backlog {
         inner.groups.extend(groups);
     }
 
+    /// Forgets what is here for `groups`, which were read back from the journal.
+    pub(crate) fn replace(&self, groups: Vec<Sequenced>) {
+        let mut inner = self.lock();
+        let before: usize = inner.groups.iter().map(weight).sum();
+        inner.bytes = inner.bytes.saturating_sub(before) + groups.iter().map(weight).sum::<usize>();
+        inner.groups = groups;
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Waits until `until` has come, or somebody is in a hurry, or the ledger closes; takes all there
+    /// is, which may be nothing. `None` once it is closed and empty.
+    pub(crate) fn take_until(&self, until: Instant) -> Option<Vec<Sequenced>> {
+        let mut inner = self.lock();
+        loop {
+            if inner.phase == Phase::Failed {
+                return None;
+            }
+            if inner.phase == Phase::Closed && inner.groups.is_empty() {
+                return None;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || inner.hurry || inner.phase == Phase::Closed {
+                inner.hurry = false;
+                return Some(std::mem::take(&mut inner.groups));
+            }
+            inner = self
+                .changed
+                .wait_timeout(inner, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
     /// Waits until there is something and `earliest` has come (or somebody is in a hurry, or the
     /// ledger closes); takes all there is. `None` once it is closed and empty.
     pub(crate) fn take(&self, earliest: Instant) -> Option<Vec<Sequenced>> {

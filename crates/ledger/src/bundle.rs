@@ -40,10 +40,7 @@ impl Ledger {
         out: &mut dyn Write,
     ) -> Result<BundleInfo, LedgerError> {
         let shared = self.shared();
-        let published = shared
-            .reader
-            .published()
-            .filter(|p| p.checkpoint.size.0 > 0);
+        let published = shared.reader.shown().filter(|p| p.checkpoint.size.0 > 0);
         let missing = || LedgerError::NotFound {
             what: "published run",
             seen: run.to_string(),
@@ -57,8 +54,14 @@ impl Ledger {
         if indices.is_empty() {
             return Err(missing());
         }
+        let end = indices.iter().max().map_or(0, |last| last + 1);
+        let timestamp = self.timestamp_for(end, size)?;
         indices.extend(self.concerning(run, size.0)?);
         indices.sort_unstable();
+        // Witnesses' signatures convince more people than the records that came after them.
+        let end = indices.last().map_or(0, |last| last + 1);
+        let published = shared.reader.best_for(end, published).ok_or_else(missing)?;
+        let size = published.checkpoint.size;
         let proof = shared.reader.multiproof(size, &indices)?;
 
         let mut counted = Counted { out, bytes: 0 };
@@ -66,10 +69,11 @@ impl Ledger {
             path: "the bundle".into(),
             source,
         };
-        let mut writer = verify::bundle::Writer::new(
+        let mut writer = verify::bundle::Writer::with_timestamps(
             &mut counted,
             run.as_str(),
             &published.note,
+            timestamp.as_slice(),
             &proof,
             indices.len() as u64,
         )

@@ -47,6 +47,36 @@ pub enum LedgerError {
         /// The data directory.
         dir: PathBuf,
     },
+    /// A server writes to the ledger.
+    #[error("a server writes to this ledger; stop every server that uses it, then try again")]
+    InUse,
+    /// The ledger's objects are in another place than was given.
+    #[error(
+        "the ledger's objects are in {known}, not in {given}; give that place, or use `rlhf-audit migrate`"
+    )]
+    OtherObjects {
+        /// Where they are.
+        known: String,
+        /// Where they were said to be.
+        given: String,
+    },
+    /// Another process is making a ledger in the same stores.
+    #[error("another process is making a ledger in this database; start again in a moment")]
+    BeingCreated,
+    /// A witness policy does not fit, or what was brought does not satisfy it.
+    #[error("the witness policy: {reason}")]
+    WitnessPolicy {
+        /// What does not fit.
+        reason: String,
+    },
+    /// No witness can work in this directory.
+    #[error("no witness can be opened in {}: {why}", dir.display())]
+    NoWitness {
+        /// Its directory.
+        dir: PathBuf,
+        /// What keeps it from that.
+        why: String,
+    },
     /// A key file can be read by others.
     #[error("{} has mode {mode:o}, expected 600; run `chmod 600` on it", path.display())]
     KeyMode {

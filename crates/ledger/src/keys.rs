@@ -80,6 +80,52 @@ pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Seed, LedgerError> {
     Ok(seed)
 }
 
+/// Copies the key files of a ledger into another directory's `keys`, whatever form they have; a file
+/// that is there has to be the same.
+///
+/// # Errors
+/// A file cannot be read or written, or is another there.
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), LedgerError> {
+    copy_dir(&from.join("keys"), &to.join("keys"))
+}
+
+fn copy_dir(from: &Path, to: &Path) -> Result<(), LedgerError> {
+    fs::create_dir_all(to).map_err(|e| LedgerError::io(to, e))?;
+    fs::set_permissions(to, fs::Permissions::from_mode(0o700))
+        .map_err(|e| LedgerError::io(to, e))?;
+    for entry in fs::read_dir(from).map_err(|e| LedgerError::io(from, e))? {
+        let path = entry.map_err(|e| LedgerError::io(from, e))?.path();
+        let Some(name) = path.file_name() else {
+            continue;
+        };
+        let copy = to.join(name);
+        if path.is_dir() {
+            copy_dir(&path, &copy)?;
+            continue;
+        }
+        let bytes = Zeroizing::new(fs::read(&path).map_err(|e| LedgerError::io(&path, e))?);
+        match fs::read(&copy).map(Zeroizing::new) {
+            Ok(known) if known == bytes => continue,
+            Ok(_) => {
+                let dir = to.to_path_buf();
+                return Err(LedgerError::Exists { dir });
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(LedgerError::io(&copy, e)),
+        }
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&copy)
+            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+            .map_err(|e| LedgerError::io(&copy, e))?;
+    }
+    File::open(to)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| LedgerError::io(to, e))
+}
+
 /// Reads `dir/keys/name`.
 ///
 /// # Errors

@@ -3,55 +3,53 @@
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use record::{
-    Draft, ProducerName, PublicKey, Scope, SigningKey, StreamName, StreamWriter, Submission,
-};
-use store::{
-    DataDir, DirObjects, FileJournal, IndexStore, Journal, JournalOptions, MetaStore, ObjectStore,
-    SqliteMeta, StoredCheckpoint,
-};
+use record::{Draft, SigningKey, Submission};
+use store::{DataDir, Journal, MetaStore, ObjectStore, SqliteMeta, StoredCheckpoint};
 use tlog::{Checkpoint, Ed25519Signer, MlDsa44Signer, Policy, TreeSize};
 use verify::SealedField;
 
 use crate::accept::accept;
 use crate::error::{LedgerError, SubmitError};
 use crate::keys;
+use crate::location::{Location, MANIFEST};
+use crate::open::{Home, random_name};
 use crate::opener::Opener;
 use crate::options::{Manifest, Options};
 use crate::principal::Principal;
-use crate::publish::{Publisher, Signers, sign};
+use crate::publish::{Signers, sign};
 use crate::queue::Request;
 use crate::read::{Page, Published, Query, Reader};
 use crate::recover;
-use crate::sealing::Sealing;
-use crate::sequencer::{Sequencer, Turns};
+use crate::sequencer::Turns;
 use crate::shared::{Counters, Shared, Status};
 use crate::ticket::Ticket;
-use crate::tree::Edge;
-
-/// The name under which the server signs its own stream.
-const PRODUCER: &str = "rlhf-audit-server";
 
 /// An open ledger. Cloning is cheap and shares it; the last clone dropped ends its threads.
 ///
 /// Dropping without [`Ledger::close`] loses nothing that was acknowledged: what is not yet published
 /// then is published after the next open.
 #[derive(Clone)]
-pub struct Ledger(Arc<Inner>);
+pub struct Ledger(pub(crate) Arc<Inner>);
 
-struct Inner {
-    shared: Arc<Shared>,
-    turns: Arc<Turns>,
-    origin: String,
-    policy: String,
-    operator: SigningKey,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Keeps everybody else out; given up last.
-    _dir: DataDir,
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) turns: Arc<Turns>,
+    pub(crate) origin: String,
+    pub(crate) policy: String,
+    pub(crate) operator: SigningKey,
+    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Keeps everybody else out, where one server has the ledger; given up last.
+    pub(crate) _dir: Option<DataDir>,
 }
+
+/// The policy's name, as a file and as a setting.
+const POLICY: &str = "policy";
+/// Held while a ledger is made in such stores.
+const CREATING: &str = "creating";
+const CREATING_MILLIS: u64 = 30_000;
 
 /// Where a ledger is kept, if not in the embedded stores alone.
 pub struct Stores {
@@ -104,89 +102,133 @@ impl Ledger {
     /// # Errors
     /// The directory holds a ledger or something else, or cannot be written.
     pub fn create(dir: &Path, options: Options) -> Result<Self, LedgerError> {
+        Self::create_at(&Location::embedded(dir), options)
+    }
+
+    /// Makes a ledger in a directory, and leaves it closed.
+    pub(crate) fn make(dir: &Path, options: &Options) -> Result<(), LedgerError> {
         let data = DataDir::create(dir)?;
         keys::create_missing(dir, &*options.entropy)?;
         let manifest = Manifest::new(options.new_origin());
         let signers = signers(dir, &manifest.origin)?;
         data.write("policy", policy(&signers).as_bytes(), 0o644)?;
         let meta = SqliteMeta::open(&data.database())?;
-        publish_empty(&meta, &signers, &options)?;
+        publish_empty(&meta, &signers, options)?;
         drop(meta);
         // Last: from here on there is a ledger.
-        data.write("ledger.json", &manifest.to_bytes(), 0o644)?;
-        drop(data);
-        Self::open(dir, options)
+        data.write(MANIFEST, &manifest.to_bytes(), 0o644)?;
+        Ok(())
     }
 
-    /// Opens a ledger and goes on where the last process stopped, however it stopped.
+    /// Opens a ledger in a directory and goes on where the last process stopped, however it stopped.
     ///
     /// # Errors
     /// There is no ledger, another process has it, or its files do not hold together: the error
     /// names the file.
     pub fn open(dir: &Path, options: Options) -> Result<Self, LedgerError> {
-        Self::open_with(dir, options, |stores| stores)
+        Self::open_at(&Location::embedded(dir), options)
     }
 
-    /// Opens a ledger with other stores around or in place of the embedded ones.
+    /// Opens a ledger in a directory with other stores around or in place of its own.
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "options are made to open one ledger"
-    )]
     pub fn open_with(
         dir: &Path,
         options: Options,
         wrap: impl FnOnce(Stores) -> Stores,
     ) -> Result<Self, LedgerError> {
-        let data = DataDir::open(dir)?;
-        let path = data.manifest();
-        let manifest = fs::read(&path).map_err(|e| LedgerError::io(&path, e))?;
+        let (stores, data) = Location::embedded(dir).stores()?;
+        Self::open_in(dir, options, wrap(stores), data)
+    }
+
+    /// Makes a ledger in stores that several servers share, and opens it. `dir` gets the keys.
+    ///
+    /// # Errors
+    /// The stores hold a ledger, or do not answer; or `dir` cannot be written.
+    pub fn create_shared(
+        dir: &Path,
+        options: Options,
+        stores: Stores,
+    ) -> Result<Self, LedgerError> {
+        let meta = &*stores.meta;
+        let holder = random_name(&options);
+        if !meta.take_lease(CREATING, &holder, CREATING_MILLIS)? {
+            return Err(LedgerError::BeingCreated);
+        }
+        if Self::exists_in(&stores)? {
+            return Err(LedgerError::Exists {
+                dir: dir.to_path_buf(),
+            });
+        }
+        keys::create_missing(dir, &*options.entropy)?;
+        let manifest = Manifest::new(options.new_origin());
+        let signers = signers(dir, &manifest.origin)?;
+        meta.kv_put(POLICY, policy(&signers).as_bytes())?;
+        publish_empty(meta, &signers, &options)?;
+        // Last: from here on there is a ledger.
+        meta.kv_put(MANIFEST, &manifest.to_bytes())?;
+        meta.release_lease(CREATING, &holder)?;
+        Self::open_shared(dir, options, stores)
+    }
+
+    /// Whether stores that several servers share hold a ledger.
+    ///
+    /// # Errors
+    /// They do not answer.
+    pub fn exists_in(stores: &Stores) -> Result<bool, LedgerError> {
+        Ok(stores.meta.kv_get(MANIFEST)?.is_some())
+    }
+
+    /// Opens a ledger that several servers share, with the keys in `dir`.
+    ///
+    /// # Errors
+    /// There is no ledger, the keys are missing or another ledger's, the stores do not answer or do
+    /// not hold together.
+    pub fn open_shared(dir: &Path, options: Options, stores: Stores) -> Result<Self, LedgerError> {
+        Self::open_in(dir, options, stores, None)
+    }
+
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "options are made to open one ledger"
+    )]
+    pub(crate) fn open_in(
+        dir: &Path,
+        options: Options,
+        stores: Stores,
+        data: Option<DataDir>,
+    ) -> Result<Self, LedgerError> {
+        let meta = &*stores.meta;
+        let setting = |name: &str| {
+            if data.is_none() {
+                return Ok(meta.kv_get(name)?);
+            }
+            let path = dir.join(name);
+            fs::read(&path)
+                .map(Some)
+                .map_err(|e| LedgerError::io(&path, e))
+        };
+        let manifest = setting(MANIFEST)?.ok_or_else(|| LedgerError::Missing {
+            dir: dir.to_path_buf(),
+        })?;
         let manifest = Manifest::parse(&manifest)?;
         let signers = signers(dir, &manifest.origin)?;
         let own_policy = Policy::parse(policy(&signers).as_bytes())
             .map_err(|e| LedgerError::corrupt("keys/log.*", e))?;
-        let path = dir.join("policy");
-        let policy = fs::read_to_string(&path).map_err(|e| LedgerError::io(&path, e))?;
-
-        let meta = SqliteMeta::open(&data.database())?;
-        let latest = recover::published(&meta, &own_policy)?;
-        let (latest, published) = latest.ok_or_else(|| {
-            LedgerError::corrupt("ledger.sqlite", "it holds no checkpoint; restore it")
+        let policy = String::from_utf8(setting(POLICY)?.unwrap_or_default())
+            .map_err(|e| LedgerError::corrupt("the policy", e))?;
+        let (latest, published) = recover::published(meta, &own_policy)?.ok_or_else(|| {
+            LedgerError::corrupt("the database", "it holds no checkpoint; restore it")
         })?;
-        let (journal, recovery) =
-            FileJournal::open(&data.journal(), latest.size, JournalOptions::default())?;
-        if recovery.cut_bytes > 0 {
-            tracing::warn!(
-                bytes = recovery.cut_bytes,
-                "cut off a torn group, which was never acknowledged, at the journal's end"
-            );
-        }
-        let stores = wrap(Stores {
-            objects: Arc::new(DirObjects::open(data.path(), &data.tmp())?),
-            meta: Arc::new(meta),
-            journal: Box::new(journal),
-        });
-        let operator = {
-            let seed = keys::load(dir, keys::OPERATOR_ED25519)?;
-            SigningKey::from_bytes(&seed)
-        };
-        let threads = Threads::prepare(
-            dir, &options, stores, &latest, published, signers, &operator,
-        )?;
-        let shared = Arc::clone(&threads.shared);
-        let (turns, threads) = threads.start()?;
-        let origin = manifest.origin;
-        Ok(Self(Arc::new(Inner {
-            shared,
-            turns,
-            origin,
+        let home = Home {
+            manifest,
             policy,
-            operator,
-            threads: Mutex::new(threads),
-            _dir: data,
-        })))
+            own_policy,
+            signers,
+            data,
+        };
+        home.open(dir, &options, stores, &latest, published)
     }
 
     /// Rebuilds the index of a closed ledger from its entry bundles. Gives the number of records
@@ -194,18 +236,15 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    pub fn reindex(dir: &Path, options: Options) -> Result<u64, LedgerError> {
-        let data = DataDir::open(dir)?;
-        let meta = SqliteMeta::open(&data.database())?;
-        let size = meta_size(&meta)?;
-        meta.clear_index()?;
-        let meta: Arc<dyn MetaStore> = Arc::new(meta);
-        let objects = Arc::new(DirObjects::open(data.path(), &data.tmp())?);
-        let reader = Reader::new(objects, Arc::clone(&meta));
-        let read = recover::catch_up(&*meta, &reader, size)?;
-        drop((reader, meta, data));
+    pub fn reindex(location: &Location, options: Options) -> Result<u64, LedgerError> {
+        let (stores, lock) = location.stores()?;
+        let size = meta_size(&*stores.meta)?;
+        stores.meta.clear_index()?;
+        let reader = Reader::new(stores.objects, Arc::clone(&stores.meta));
+        let read = recover::catch_up(&*stores.meta, &reader, size)?;
+        drop((reader, stores.meta, stores.journal, lock));
         // Opening replays what is in the journal.
-        Self::open(dir, options)?.close()?;
+        Self::open_at(location, options)?.close()?;
         Ok(read)
     }
 
@@ -313,9 +352,9 @@ impl Ledger {
         pushed
     }
 
-    /// The published checkpoint.
+    /// The published checkpoint; where a quorum of witnesses is required, the latest that has it.
     pub fn checkpoint(&self) -> Option<Published> {
-        self.shared().reader.published()
+        self.shared().reader.shown()
     }
 
     /// Blocks until the log is published up to `size` (a record's index + 1); false if that did not
@@ -455,149 +494,4 @@ fn publish_empty(
         },
     )?;
     Ok(())
-}
-
-/// Everything recovered, before the first thread runs.
-struct Threads {
-    shared: Arc<Shared>,
-    turns: Turns,
-    publisher: Publisher,
-}
-
-impl Threads {
-    fn prepare(
-        dir: &Path,
-        options: &Options,
-        stores: Stores,
-        latest: &StoredCheckpoint,
-        served: Published,
-        signers: Signers,
-        operator: &SigningKey,
-    ) -> Result<Self, LedgerError> {
-        let Stores {
-            objects,
-            meta,
-            journal,
-        } = stores;
-        let size = latest.size;
-        recover::serve(&*objects, &served)?;
-        let edge = Edge::load(&*objects, size, &latest.root)?;
-        let tail = recover::tail(&*objects, size)?;
-        let reader = Reader::new(objects, Arc::clone(&meta));
-        reader.set_published(served.clone());
-        if recover::catch_up(&*meta, &reader, size)? > 0 {
-            tracing::info!(size, "brought the index up from the entry bundles");
-        }
-        reader.set_integrated(size);
-        recover::sweep(&reader, size)?;
-        let (state, groups) = recover::replay(&*journal, &*meta, size)?;
-        let enrolled = recover::enrolled(&reader, &groups)?;
-        let next = journal.next_index();
-
-        let deployment = keys::load(dir, keys::DEPLOYMENT)?;
-        let sealing = Sealing::new(&deployment, Arc::clone(&meta), Arc::clone(&options.entropy));
-        let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
-        let shared = Arc::new(Shared::new(
-            dir.to_path_buf(),
-            clock,
-            entropy,
-            meta,
-            reader,
-            sealing,
-            journal,
-            state,
-        ));
-        shared.publish(served);
-        shared
-            .status
-            .sequenced
-            .store(next, std::sync::atomic::Ordering::Relaxed);
-        shared.backlog.preload(groups);
-        let (own, unsigned) = own_stream(&shared, operator)?;
-        let sequencer = Sequencer {
-            shared: Arc::clone(&shared),
-            own,
-            operator: operator.clone(),
-            unsigned_since: unsigned.then(Instant::now),
-            enrolled,
-            noted: std::collections::VecDeque::new(),
-            next,
-            ended: false,
-        };
-        let publisher = Publisher {
-            shared: Arc::clone(&shared),
-            signers: Arc::new(signers),
-            interval: options.publish_interval,
-            latest: Some((size, latest.root)),
-            edge,
-            tail,
-            last_time: 0,
-            distrust: true,
-        };
-        Ok(Self {
-            shared,
-            turns: Turns::new(sequencer),
-            publisher,
-        })
-    }
-
-    fn start(self) -> Result<(Arc<Turns>, Vec<JoinHandle<()>>), LedgerError> {
-        let Self {
-            shared,
-            turns,
-            publisher,
-        } = self;
-        let turns = Arc::new(turns);
-        let sequencer = Arc::clone(&turns);
-        let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
-            thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(run)
-                .map_err(LedgerError::Thread)
-        };
-        let first = spawn("sequencer", Box::new(move || sequencer.run()))?;
-        let second = match spawn("publisher", Box::new(move || publisher.run())) {
-            Ok(second) => second,
-            Err(error) => {
-                shared.abandon();
-                return Err(error);
-            }
-        };
-        Ok((turns, vec![first, second]))
-    }
-}
-
-/// The writer of the server's own stream, and whether records of it wait for a signature.
-pub(crate) fn own_stream(
-    shared: &Shared,
-    operator: &SigningKey,
-) -> Result<(StreamWriter, bool), LedgerError> {
-    let (clock, entropy) = (Arc::clone(&shared.clock), Arc::clone(&shared.entropy));
-    let (scope, stream) = (Scope::Ledger, StreamName::SERVER);
-    let mut state = shared.state();
-    if let Some(own) = state.scope(&*shared.meta, scope)?.chain.stream(&stream) {
-        if own.key != PublicKey::from(operator) {
-            return Err(LedgerError::corrupt(
-                "keys/operator.ed25519",
-                format!("it is not the key {} that opened ledger/server", own.key),
-            ));
-        }
-        let (next_seq, head) = (own.next_seq, own.head);
-        let writer = StreamWriter::resume(
-            scope,
-            stream,
-            operator.clone(),
-            next_seq,
-            head,
-            clock,
-            entropy,
-        )
-        .with_unsigned(own.unsigned);
-        return Ok((writer, own.unsigned > 0));
-    }
-    let producer = ProducerName::parse(PRODUCER)
-        .ok_or_else(|| LedgerError::corrupt("the server's name", PRODUCER))?;
-    let writer = StreamWriter::open(scope, stream, producer, operator.clone(), clock, entropy)
-        .software(concat!("rlhf-audit ", env!("CARGO_PKG_VERSION")));
-    Ok((writer, false))
 }

@@ -8,6 +8,7 @@ use record::{Clock, Entropy, RunId};
 use serde::{Deserialize, Serialize};
 
 use crate::LedgerError;
+use crate::cosign::Witnessing;
 
 /// The version of the directory's layout.
 const FORMAT: u32 = 1;
@@ -23,6 +24,8 @@ pub struct Options {
     pub publish_interval: Duration,
     /// The log's origin, for a new ledger; by default `rlhf-audit.internal/` and a random ULID.
     pub origin: Option<String>,
+    /// Whose cosignatures the published checkpoints are to get.
+    pub witnesses: Option<Witnessing>,
 }
 
 impl Options {
@@ -33,6 +36,7 @@ impl Options {
             entropy,
             publish_interval: Duration::from_millis(250),
             origin: None,
+            witnesses: None,
         }
     }
 

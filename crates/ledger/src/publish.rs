@@ -14,7 +14,9 @@ use tlog::{Checkpoint, Ed25519Signer, Hash, MlDsa44Signer, TileId, TreeSize};
 use crate::LedgerError;
 use crate::backlog::Sequenced;
 use crate::entry::Entry;
+use crate::leader::Leader;
 use crate::read::{Published, Reader};
+use crate::recover;
 use crate::sealing::file;
 use crate::shared::Shared;
 use crate::state::{RunSnapshot, StreamSnapshot};
@@ -46,11 +48,16 @@ pub(crate) struct Publisher {
     pub(crate) last_time: u64,
     /// The next round's tiles may have partial versions that nobody here remembers writing.
     pub(crate) distrust: bool,
+    /// Where other servers publish too.
+    pub(crate) leader: Option<Leader>,
 }
 
 impl Publisher {
     /// Publishes until the backlog is closed and empty.
     pub(crate) fn run(mut self) {
+        if let Some(leader) = self.leader.take() {
+            return leader.run(self);
+        }
         let shared = Arc::clone(&self.shared);
         let backlog = &shared.backlog;
         let mut earliest = Instant::now();
@@ -77,6 +84,7 @@ impl Publisher {
     /// One round: everything in `groups`, from integration to clearing up.
     pub(crate) fn round(&mut self, groups: &[Sequenced]) -> Result<(), LedgerError> {
         let from = self.edge.size();
+        contiguous(groups, from)?;
         let mut edge = self.edge.clone();
         let entries = || groups.iter().flat_map(|group| &group.entries);
         let tiles = edge.extend(entries().map(|entry| entry.leaf))?;
@@ -105,10 +113,9 @@ impl Publisher {
         }
 
         let published = self.swap(to, edge.root())?;
-        self.shared
-            .reader
-            .objects
-            .replace("log/checkpoint", &published.note)?;
+        let reader = &self.shared.reader;
+        let key = reader.published_key();
+        recover::replace_checkpoint(&*reader.objects, &*self.shared.meta, key, &published.note)?;
         self.latest = Some((to, edge.root()));
         self.edge = edge;
         self.tail = tail;
@@ -160,6 +167,19 @@ impl Publisher {
         }
         self.distrust = false;
     }
+}
+
+/// What is published next has to be what comes next.
+fn contiguous(groups: &[Sequenced], from: u64) -> Result<(), LedgerError> {
+    let mut next = from;
+    for group in groups {
+        if group.first != next {
+            let reason = format!("record {next} comes next, not {}", group.first);
+            return Err(LedgerError::corrupt("what waits for publication", reason));
+        }
+        next += group.entries.len() as u64;
+    }
+    Ok(())
 }
 
 /// Whether trying again cannot help: the disk is in an unknown state, or somebody else publishes.
@@ -231,15 +251,17 @@ pub(crate) fn apply_index(
     groups: &[Sequenced],
     to: u64,
 ) -> Result<(), LedgerError> {
-    let from = meta.indexed_size()?;
-    if from >= to {
-        return Ok(());
-    }
-    let update = index_update(groups, from, to);
-    match meta.apply(&update) {
-        Ok(()) => Ok(()),
-        // Done and reported failed: whether that is so is asked next time.
-        Err(error) => Err(error.into()),
+    loop {
+        let from = meta.indexed_size()?;
+        if from >= to {
+            return Ok(());
+        }
+        match meta.apply(&index_update(groups, from, to)) {
+            // Another server was faster.
+            Err(StoreError::IndexMoved { .. }) => {}
+            // Done and reported failed: whether that is so is asked next time.
+            applied => return Ok(applied?),
+        }
     }
 }
 

@@ -37,6 +37,13 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// Where the answer goes.
+    pub(crate) fn reply(self) -> oneshot::Sender<AppendResult> {
+        match self {
+            Self::Append { reply, .. } | Self::Own { reply, .. } => reply,
+        }
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Append { entries, .. } => entries.iter().map(Entry::weight).sum(),
@@ -159,6 +166,11 @@ impl Queue {
     /// Why it was stopped, if it was.
     pub(crate) fn stopped(&self) -> Option<SubmitError> {
         self.lock().stop.clone()
+    }
+
+    /// The ledger failed.
+    pub(crate) fn failed(&self) -> bool {
+        matches!(self.stopped(), Some(SubmitError::Failed { .. }))
     }
 
     /// Requests that wait now.

@@ -14,6 +14,7 @@ use tlog::{
 };
 
 use crate::LedgerError;
+use crate::cosign::Cosigning;
 use crate::tree::{locate, read_entries, read_tile};
 
 /// Most records in a page.
@@ -64,6 +65,8 @@ pub(crate) struct Reader {
     published: RwLock<Option<Published>>,
     /// The full tile of leaf hashes asked for last: resends come in the order of the log.
     last_leaves: Mutex<Option<(u64, HashTile)>>,
+    /// What witnesses have made of the published checkpoints.
+    pub(crate) cosigning: Cosigning,
     /// Hash tiles read to make proofs.
     tile_reads: AtomicU64,
 }
@@ -76,6 +79,7 @@ impl Reader {
             integrated: AtomicU64::new(0),
             published: RwLock::new(None),
             last_leaves: Mutex::default(),
+            cosigning: Cosigning::default(),
             tile_reads: AtomicU64::new(0),
         }
     }
@@ -89,8 +93,9 @@ impl Reader {
         self.integrated.load(Ordering::Acquire)
     }
 
+    /// Takes note that tiles and index have come so far. They never go back.
     pub(crate) fn set_integrated(&self, size: u64) {
-        self.integrated.store(size, Ordering::Release);
+        self.integrated.fetch_max(size, Ordering::Release);
     }
 
     pub(crate) fn published(&self) -> Option<Published> {
@@ -105,6 +110,22 @@ impl Reader {
             .published
             .write()
             .unwrap_or_else(PoisonError::into_inner) = Some(published);
+    }
+
+    /// The same tree with another note: signatures were added. False where another is published by
+    /// now.
+    pub(crate) fn note_published(&self, published: &Published) -> bool {
+        let mut current = self
+            .published
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let same = current
+            .as_ref()
+            .is_some_and(|current| current.checkpoint == published.checkpoint);
+        if same {
+            *current = Some(published.clone());
+        }
+        same
     }
 
     /// The size of the published log.
@@ -292,12 +313,13 @@ impl Reader {
 
     /// The inclusion of a record in the published log, as a C2SP tlog-proof.
     pub(crate) fn proof(&self, index: u64) -> Result<TlogProof, LedgerError> {
-        let published = self
-            .published()
-            .filter(|p| index < p.checkpoint.size.0)
+        let shown = self.shown();
+        let published = shown
+            .clone()
+            .and_then(|shown| self.best_for(index + 1, shown))
             .ok_or_else(|| LedgerError::NotPublished {
                 index,
-                published: self.size(),
+                published: shown.map_or(0, |shown| shown.checkpoint.size.0),
             })?;
         let size = published.checkpoint.size;
         let hashes = tlog::inclusion_proof(&TileReader(self), LeafIndex(index), size)
@@ -308,6 +330,12 @@ impl Reader {
             hashes,
             checkpoint: String::from_utf8_lossy(&published.note).into_owned(),
         })
+    }
+
+    /// The consistency of two sizes of the published log.
+    pub(crate) fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LedgerError> {
+        tlog::consistency_proof(&TileReader(self), TreeSize(old), TreeSize(new))
+            .map_err(|e| LedgerError::corrupt("the log's tiles", e))
     }
 
     /// The tree hashes that prove all of `indices` (ascending) at once.

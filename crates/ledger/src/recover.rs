@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use record::kinds::ProducerEnrolled;
 use record::{Kind, Record};
-use store::{Journal, MetaStore, ObjectStore, StoredCheckpoint};
+use store::{Group, Journal, MetaStore, ObjectStore, StoredCheckpoint};
 use tlog::{Checkpoint, EntryBundle, Policy};
 
 use crate::LedgerError;
@@ -50,12 +50,45 @@ pub(crate) fn published(
     Ok(Some((stored, Published { checkpoint, note })))
 }
 
-/// Writes `log/checkpoint` again if it is not the latest: the last process ended between the two.
-pub(crate) fn serve(objects: &dyn ObjectStore, published: &Published) -> Result<(), LedgerError> {
-    if objects.get("log/checkpoint")?.as_deref() != Some(&*published.note) {
-        objects.replace("log/checkpoint", &published.note)?;
+/// Writes the latest checkpoint at `key` again if that is not what is there: the last process ended
+/// between the two.
+pub(crate) fn serve(
+    objects: &dyn ObjectStore,
+    meta: &dyn MetaStore,
+    key: &str,
+    published: &Published,
+) -> Result<(), LedgerError> {
+    if objects.get(key)?.as_deref() != Some(&*published.note) {
+        replace_checkpoint(objects, meta, key, &published.note)?;
     }
     Ok(())
+}
+
+/// Writes the latest checkpoint at `key`. Whoever was overtaken meanwhile, by another server, puts right what it
+/// may have turned back.
+pub(crate) fn replace_checkpoint(
+    objects: &dyn ObjectStore,
+    meta: &dyn MetaStore,
+    key: &str,
+    note: &[u8],
+) -> Result<(), LedgerError> {
+    let mut note = note.to_vec();
+    loop {
+        objects.replace(key, &note)?;
+        match meta.latest_checkpoint()? {
+            Some(latest) if latest.note != note => note = latest.note,
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// The latest time that a checkpoint's signatures name, in seconds since 1970; 0 if they name none.
+pub(crate) fn signed_at(policy: &Policy, note: &[u8]) -> u64 {
+    let times = policy.check(note).map(|verified| {
+        let times = verified.log_signatures.iter().filter_map(|s| s.timestamp);
+        times.max().unwrap_or(0)
+    });
+    times.unwrap_or(0)
 }
 
 /// Brings the index from where it is to `size` from the entry bundles. Gives how many records it
@@ -95,66 +128,88 @@ pub(crate) fn catch_up(
     Ok(size.saturating_sub(start))
 }
 
-/// What the journal holds from `size` on: groups for the publisher, and the state after them.
+/// What the journal holds from `size` on: groups for the publisher, the state after them, and the
+/// index that comes next. A shared journal's turn is taken and given up.
 pub(crate) fn replay(
-    journal: &dyn Journal,
+    journal: &mut dyn Journal,
     meta: &dyn MetaStore,
     size: u64,
-) -> Result<(State, Vec<Sequenced>), LedgerError> {
+) -> Result<(State, Vec<Sequenced>, u64), LedgerError> {
+    // Before the journal: what is indexed is in it.
     let indexed = meta.indexed_size()?;
-    let mut entries: Vec<Entry> = Vec::new();
-    if journal.next_index() > size {
-        let mut failed = None;
-        journal.replay(size, &mut |group| {
-            for (index, frame) in (group.first_index..).zip(group.entries()) {
-                if index < size || failed.is_some() {
-                    continue;
-                }
-                match plain(frame.record) {
-                    Ok(mut entry) => {
-                        entry.sealed = frame.sealed.into();
-                        let by = String::from_utf8_lossy(frame.principal);
-                        entry.by = (!by.is_empty()).then(|| by.as_ref().into());
-                        entries.push(entry);
-                    }
-                    Err(error) => failed = Some(error),
-                }
-            }
-            Ok(())
-        })?;
-        failed.map_or(Ok(()), Err)?;
+    let mut frames = Frames::from(size);
+    let mut visit = |group: Group<'_>| {
+        frames.take(group);
+        Ok(())
+    };
+    if journal.is_shared() {
+        journal.restart(size);
+        journal.begin(&mut visit)?;
+        journal.release();
+    } else if journal.next_index() > size {
+        journal.replay(size, &mut visit)?;
     }
-    if indexed > size + entries.len() as u64 {
+    let entries = frames.entries()?;
+    let next = size + entries.len() as u64;
+    if indexed > next {
         return Err(LedgerError::corrupt(
             "the journal",
-            format!(
-                "the index knows {indexed} records, checkpoint and journal have {}",
-                size + entries.len() as u64
-            ),
+            format!("the index knows {indexed} records, checkpoint and journal have {next}"),
         ));
     }
-    // Groups end where the index does, so that one is indexed as a whole or not at all.
     let mut state = State::default();
     let mut groups = Vec::new();
-    let rest = entries.split_off((indexed - size) as usize);
     if !entries.is_empty() {
-        groups.push(Sequenced {
-            first: size,
-            entries,
-            ..Sequenced::default()
-        });
-    }
-    if !rest.is_empty() {
-        for (index, entry) in (indexed..).zip(&rest) {
-            follow(&mut state, meta, entry, index, indexed)?;
+        for (index, entry) in (size..).zip(&entries) {
+            follow(&mut state, meta, entry, index, size)?;
         }
-        groups.push(snapshot(&mut state, indexed, rest));
+        groups.push(snapshot(&mut state, size, entries));
     }
-    Ok((state, groups))
+    Ok((state, groups, next))
 }
 
-/// Takes a record that is in the log into the state.
-fn follow(
+/// The entries of a journal's groups from an index on.
+pub(crate) struct Frames {
+    from: u64,
+    entries: Vec<Entry>,
+    failed: Option<LedgerError>,
+}
+
+impl Frames {
+    pub(crate) fn from(from: u64) -> Self {
+        Self {
+            from,
+            entries: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// Takes what a group has of them.
+    pub(crate) fn take(&mut self, group: Group<'_>) {
+        for (index, frame) in (group.first_index..).zip(group.entries()) {
+            if index < self.from || self.failed.is_some() {
+                continue;
+            }
+            match plain(frame.record) {
+                Ok(mut entry) => {
+                    entry.sealed = frame.sealed.into();
+                    let by = String::from_utf8_lossy(frame.principal);
+                    entry.by = (!by.is_empty()).then(|| by.as_ref().into());
+                    self.entries.push(entry);
+                }
+                Err(error) => self.failed = Some(error),
+            }
+        }
+    }
+
+    pub(crate) fn entries(self) -> Result<Vec<Entry>, LedgerError> {
+        self.failed.map_or(Ok(self.entries), Err)
+    }
+}
+
+/// Takes a record that is in the log into the state. What the index told already is only remembered
+/// as a recent one.
+pub(crate) fn follow(
     state: &mut State,
     meta: &dyn MetaStore,
     entry: &Entry,
@@ -162,6 +217,11 @@ fn follow(
     indexed: u64,
 ) -> Result<(), LedgerError> {
     let scope = state.scope(meta, entry.place.scope)?;
+    let stream = scope.chain.stream(&entry.place.stream);
+    if stream.is_some_and(|known| entry.place.seq < known.next_seq) {
+        scope.remember(entry, index, indexed);
+        return Ok(());
+    }
     let record = Record::parse(&entry.bytes)?;
     scope
         .chain
@@ -170,7 +230,7 @@ fn follow(
     scope.note(entry, index, indexed)
 }
 
-fn plain(bytes: &[u8]) -> Result<Entry, LedgerError> {
+pub(crate) fn plain(bytes: &[u8]) -> Result<Entry, LedgerError> {
     let record = Record::parse(bytes)?;
     let place = Place::of(&record).ok_or_else(|| LedgerError::corrupt("a record", "its kind"))?;
     Ok(Entry {

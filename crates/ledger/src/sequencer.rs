@@ -23,10 +23,8 @@ use crate::admit::{Conflict, Enrolment, Step, Surroundings, admit, enrolment};
 use crate::backlog::Sequenced;
 use crate::entry::{Entry, Place};
 use crate::error::{AppendCode, AppendError, LedgerError};
-use crate::ledger::own_stream;
 use crate::principal::Principal;
 use crate::queue::{Request, Waited};
-use crate::recover;
 use crate::shared::{Counters, Shared};
 use crate::state::State;
 use crate::ticket::{AppendResult, Receipt};
@@ -53,13 +51,17 @@ pub(crate) struct Sequencer {
     pub(crate) noted: VecDeque<RecordHash>,
     /// The index the next record gets.
     pub(crate) next: u64,
+    /// Other servers append to the same journal.
+    pub(crate) is_shared: bool,
     /// It failed or was closed: there are no more turns.
     pub(crate) ended: bool,
+    /// What is known may differ from what the stores hold: they did not answer at this time.
+    pub(crate) stale: Option<Instant>,
 }
 
 /// Turns at the sequencer.
 pub(crate) struct Turns {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     sequencer: Mutex<Sequencer>,
 }
 
@@ -122,7 +124,7 @@ impl Turns {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Sequencer>> {
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, Sequencer>> {
         match self.sequencer.try_lock() {
             Ok(sequencer) => Some(sequencer),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
@@ -154,6 +156,11 @@ impl Sequencer {
         let requests = self.shared.queue.take();
         match self.turn(requests, closing) {
             Ok(()) => self.ended = false,
+            // Whoever waits learns that the outcome is unknown, and may send the same bytes again.
+            Err(error) if self.passes(&error) => {
+                self.lose_touch(&error);
+                self.ended = false;
+            }
             Err(error) => {
                 let reason = format!("the journal could not be written: {error}");
                 self.shared.fail(reason);
@@ -166,7 +173,15 @@ impl Sequencer {
     fn turn(&mut self, requests: Vec<Request>, closing: bool) -> Result<(), LedgerError> {
         let shared = Arc::clone(&self.shared);
         let mut group = Group::default();
+        if let Some(why) = self.refresh()? {
+            for request in requests {
+                let error = AppendError::whole(AppendCode::Unavailable, &why);
+                let _ = request.reply().send(Err(error));
+            }
+            return Ok(());
+        }
         let mut state = shared.state();
+        let theirs = self.catch_up(&mut state)?;
         for request in requests {
             match request {
                 Request::Append {
@@ -189,7 +204,7 @@ impl Sequencer {
         if due && let Some(signed) = self.own.sign() {
             self.push_own(&mut state, &mut group, signed)?;
         }
-        self.finish(group, state)
+        self.finish(group, state, theirs)
     }
 
     /// Makes the group durable, answers, hands it on. The state is not let go before: what anybody
@@ -198,10 +213,13 @@ impl Sequencer {
         &mut self,
         group: Group,
         mut state: MutexGuard<'_, State>,
+        theirs: Option<Sequenced>,
     ) -> Result<(), LedgerError> {
         let Group { entries, answers } = group;
         let first = self.next;
-        if !entries.is_empty() {
+        if entries.is_empty() {
+            self.shared.journal().release();
+        } else {
             let frames: Vec<JournalEntry<'_>> = entries
                 .iter()
                 .map(|entry| JournalEntry {
@@ -214,7 +232,7 @@ impl Sequencer {
             match written {
                 Ok(()) => {}
                 // Nothing was kept, and the journal can be used as before: a full disk, most likely.
-                Err(error) if !error.is_fatal() => {
+                Err(error) if !error.is_fatal() && !self.is_shared => {
                     drop(state);
                     return self.go_back(answers, &error);
                 }
@@ -231,14 +249,13 @@ impl Sequencer {
             // Whoever asked may have gone; the records stay.
             let _ = reply.send(answer);
         }
-        if entries.is_empty() {
-            return Ok(());
-        }
-        let sequenced = snapshot(&mut state, first, entries);
+        let ours = (!entries.is_empty()).then(|| snapshot(&mut state, first, entries));
         state.shrink(self.shared.reader.integrated_size());
         drop(state);
-        if !self.shared.backlog.push(sequenced) {
-            return Err(LedgerError::corrupt("the publisher", "it has stopped"));
+        for sequenced in theirs.into_iter().chain(ours) {
+            if !self.shared.backlog.push(sequenced) {
+                return Err(LedgerError::corrupt("the publisher", "it has stopped"));
+            }
         }
         Ok(())
     }
@@ -246,19 +263,12 @@ impl Sequencer {
     /// Forgets a group that was not written: what is known is read back from index and journal.
     fn go_back(&mut self, answers: Answers, error: &StoreError) -> Result<(), LedgerError> {
         tracing::error!(%error, "a group could not be written, nothing of it was recorded");
-        let shared = Arc::clone(&self.shared);
         {
+            let shared = Arc::clone(&self.shared);
             // The index must not grow meanwhile, nor the journal shrink.
             let _indexing = shared.indexing();
-            let journal = shared.journal();
-            let (state, groups) = recover::replay(&**journal, &*shared.meta, shared.reader.size())?;
-            self.enrolled = recover::enrolled(&shared.reader, &groups)?;
-            *shared.state() = state;
+            self.start_over(shared.reader.size())?;
         }
-        let (own, unsigned) = own_stream(&shared, &self.operator)?;
-        self.own = own;
-        self.unsigned_since = unsigned.then(Instant::now);
-        self.noted.clear();
         for (reply, _) in answers {
             let reason = format!("nothing of the request was recorded: {error}");
             let _ = reply.send(Err(AppendError::whole(AppendCode::Unavailable, reason)));

@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     pub(crate) journal: SharedJournal,
     pub(crate) state: Mutex<State>,
     pub(crate) status: Counters,
+    pub(crate) timestamps: crate::timestamps::Counters,
     indexing: Mutex<()>,
     abandoned: AtomicBool,
     progress: Progress,
@@ -59,6 +60,7 @@ impl Shared {
             journal: Mutex::new(journal),
             state: Mutex::new(state),
             status: Counters::default(),
+            timestamps: crate::timestamps::Counters::default(),
             indexing: Mutex::default(),
             abandoned: AtomicBool::new(false),
             progress: Progress::default(),
@@ -93,9 +95,15 @@ impl Shared {
 
     /// Serves a checkpoint from now on, and tells those who wait for it.
     pub(crate) fn publish(&self, published: Published) {
-        let size = published.checkpoint.size.0;
         self.reader.set_published(published);
-        self.progress.reach(size);
+        self.shown();
+    }
+
+    /// Tells those who wait how far the log is shown.
+    pub(crate) fn shown(&self) {
+        if let Some(shown) = self.reader.shown() {
+            self.progress.reach(shown.checkpoint.size.0);
+        }
     }
 
     /// Stops the ledger for good: what is on the disk is unknown.
@@ -192,12 +200,28 @@ pub(crate) struct Counters {
     pub(crate) duplicates: AtomicU64,
     pub(crate) overloaded: AtomicU64,
     publish_failures: AtomicU64,
+    unavailable: Mutex<Option<String>>,
     last: Mutex<(Option<Timestamp>, Option<String>)>,
 }
 
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, n: usize) {
         counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+
+    /// Why nothing is accepted at present; `None` once it is again.
+    pub(crate) fn set_unavailable(&self, reason: Option<String>) {
+        *self
+            .unavailable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = reason;
+    }
+
+    fn unavailable(&self) -> Option<String> {
+        self.unavailable
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn publish_failed(&self, error: &LedgerError) {
@@ -207,6 +231,11 @@ impl Counters {
 
     pub(crate) fn publish_succeeded(&self, at: Timestamp) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (Some(at), None);
+    }
+
+    /// There was nothing to publish, or it is somebody else's turn: what failed before passed.
+    pub(crate) fn publish_rested(&self) {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
     }
 
     fn last(&self) -> (Option<Timestamp>, Option<String>) {
@@ -246,6 +275,8 @@ pub struct Status {
     pub tile_reads: u64,
     /// Why publishing does not get on at present.
     pub publish_error: Option<String>,
+    /// Why nothing is accepted at present: a database does not answer. It is asked again and again.
+    pub unavailable: Option<String>,
     /// Why nothing more is accepted; the process should exit.
     pub failed: Option<String>,
 }
@@ -270,6 +301,7 @@ impl Shared {
             publish_failures: get(&counters.publish_failures),
             tile_reads: self.reader.tile_reads(),
             publish_error,
+            unavailable: counters.unavailable(),
             failed: match self.queue.stopped() {
                 Some(SubmitError::Failed { reason }) => Some(reason),
                 _ => None,

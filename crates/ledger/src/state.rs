@@ -72,7 +72,14 @@ impl State {
         use std::collections::hash_map::Entry::{Occupied, Vacant};
         match self.scopes.entry(scope) {
             Occupied(entry) => Ok(entry.into_mut()),
-            Vacant(place) => Ok(place.insert(ScopeEntry::load(meta, scope)?)),
+            Vacant(place) => loop {
+                let before = meta.indexed_size()?;
+                let loaded = ScopeEntry::load(meta, scope)?;
+                // Streams and run are of one moment only if the index did not grow in between.
+                if meta.indexed_size()? == before {
+                    break Ok(place.insert(loaded));
+                }
+            },
         }
     }
 
@@ -181,13 +188,11 @@ impl ScopeEntry {
         index: u64,
         indexed: u64,
     ) -> Result<(), LedgerError> {
-        let notes = self.streams.entry(entry.place.stream).or_default();
         if entry.place.kind == Kind::StreamOpened {
+            let notes = self.streams.entry(entry.place.stream).or_default();
             notes.principal = entry.by.clone().unwrap_or_default();
         }
-        notes.trim(indexed);
-        notes.recent.push_back((entry.leaf, index));
-        let principal = Arc::clone(&notes.principal);
+        let principal = self.remember(entry, index, indexed);
         match entry.place.kind {
             Kind::RunStarted => {
                 let body: RunStarted = Record::parse(&entry.bytes)?.decode()?;
@@ -218,6 +223,14 @@ impl ScopeEntry {
             run.records += 1;
         }
         Ok(())
+    }
+
+    /// Remembers where a stream's next record went, and gives its principal.
+    pub(crate) fn remember(&mut self, entry: &Entry, index: u64, indexed: u64) -> Arc<str> {
+        let notes = self.streams.entry(entry.place.stream).or_default();
+        notes.trim(indexed);
+        notes.recent.push_back((entry.leaf, index));
+        Arc::clone(&notes.principal)
     }
 
     /// Marks the stream's clock as found wrong; false if it was marked before.

@@ -78,7 +78,7 @@ impl Future for Ticket {
 fn gone() -> AppendError {
     AppendError::whole(
         AppendCode::Unavailable,
-        "the ledger stopped before it answered; send the same bytes again to learn whether they \
-         were recorded",
+        "the ledger stopped, or its database did, before it answered; send the same bytes again to \
+         learn whether they were recorded",
     )
 }

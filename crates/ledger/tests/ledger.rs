@@ -11,7 +11,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use common::{Fixture, metric, options, policy, preference, producer, seal};
-use ledger::{Ledger, LedgerError, Principal, Query, Role, SealedState};
+use ledger::{Ledger, LedgerError, Location, Principal, Query, Role, SealedState};
 use record::kinds::{FindingRaised, IncidentReported, ProducerEnrolled, StreamSigned};
 use record::{Body, Draft, Kind, Pseudonym, Record, Scope, StreamName, Timestamp};
 use tlog::TlogProof;
@@ -399,7 +399,10 @@ fn the_index_can_be_rebuilt() {
     let Fixture { dir, clock, ledger } = fixture;
     let size = ledger.status().published;
     drop(ledger);
-    assert_eq!(Ledger::reindex(dir.path(), options(&clock)).unwrap(), size);
+    assert_eq!(
+        Ledger::reindex(&Location::embedded(dir.path()), options(&clock)).unwrap(),
+        size
+    );
     let ledger = Ledger::open(dir.path(), options(&clock)).unwrap();
     assert_eq!(ledger.find_run("rebuilt").unwrap(), before);
     let fixture = Fixture { dir, clock, ledger };

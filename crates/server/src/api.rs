@@ -339,7 +339,7 @@ pub(crate) struct Health {
 /// One thing the server needs.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Part {
-    /// `ok`, or `failed`.
+    /// `ok`, `failed`, or `degraded`: it does not do all it should, and the server does without.
     pub(crate) status: &'static str,
     /// More about it.
     pub(crate) detail: String,

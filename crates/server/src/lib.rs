@@ -8,6 +8,7 @@ mod auth;
 mod body;
 pub mod cards;
 mod catalogue;
+mod cosign;
 mod docs;
 mod error;
 mod extract;
@@ -25,6 +26,7 @@ mod serve;
 mod state;
 mod stream;
 mod tokens;
+pub mod witness;
 
 pub use auth::Access;
 pub use body::MAX_BODY_BYTES;

@@ -6,12 +6,15 @@ use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use ledger::TimestampStatus;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::cosign::WitnessMetrics;
 
 /// The media type of what [`Metrics::encode`] writes.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -43,6 +46,8 @@ pub(crate) struct LedgerNumbers {
     pub(crate) groups: u64,
     /// Records in those groups.
     pub(crate) group_records: u64,
+    /// How having checkpoints stamped gets on.
+    pub(crate) timestamps: TimestampStatus,
     /// Hash tiles read to make proofs, since the ledger was opened.
     pub(crate) tile_reads: u64,
 }
@@ -54,6 +59,7 @@ pub(crate) struct Metrics {
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     appended: Counter,
     gauges: Gauges,
+    witnesses: WitnessMetrics,
     /// Scrapes write the gauges and read them back; two at once would mix their numbers.
     scrape: Mutex<()>,
 }
@@ -65,6 +71,9 @@ struct Gauges {
     checkpoint_age: Gauge<f64, AtomicU64>,
     groups: Counter,
     group_records: Counter,
+    timestamps: Counter,
+    timestamp_failures: Counter,
+    timestamped_size: Gauge,
     tile_reads: Counter,
     memory: Gauge,
 }
@@ -115,6 +124,21 @@ impl Metrics {
             gauges.group_records.clone(),
         );
         registry.register(
+            "timestamps",
+            "Timestamps received from the time-stamping authority",
+            gauges.timestamps.clone(),
+        );
+        registry.register(
+            "timestamp_failures",
+            "Requests to it that came to nothing",
+            gauges.timestamp_failures.clone(),
+        );
+        registry.register(
+            "timestamped_size",
+            "Records that the checkpoint stamped last covers",
+            gauges.timestamped_size.clone(),
+        );
+        registry.register(
             "proof_tile_reads",
             "Hash tiles read to make proofs",
             gauges.tile_reads.clone(),
@@ -125,12 +149,14 @@ impl Metrics {
             Unit::Bytes,
             gauges.memory.clone(),
         );
+        let witnesses = WitnessMetrics::register(&mut registry);
         Self {
             registry,
             requests,
             durations,
             appended,
             gauges,
+            witnesses,
             scrape: Mutex::new(()),
         }
     }
@@ -158,6 +184,11 @@ impl Metrics {
         self.appended.inc_by(records);
     }
 
+    /// The witnesses' numbers.
+    pub(crate) fn witnesses(&self) -> &WitnessMetrics {
+        &self.witnesses
+    }
+
     /// The exposition text, with the ledger as it is now.
     pub(crate) fn encode(&self, ledger: LedgerNumbers) -> Result<String, fmt::Error> {
         let _one = self
@@ -174,6 +205,9 @@ impl Metrics {
         );
         catch_up(&gauges.groups, ledger.groups);
         catch_up(&gauges.group_records, ledger.group_records);
+        catch_up(&gauges.timestamps, ledger.timestamps.stamped);
+        catch_up(&gauges.timestamp_failures, ledger.timestamps.failures);
+        gauges.timestamped_size.set(clamp(ledger.timestamps.size));
         catch_up(&gauges.tile_reads, ledger.tile_reads);
         gauges.memory.set(clamp(resident_memory().unwrap_or(0)));
         let mut out = String::new();
@@ -229,6 +263,12 @@ mod tests {
             checkpoint_age: Some(Duration::from_millis(1_500)),
             groups: 3,
             group_records: 9,
+            timestamps: TimestampStatus {
+                stamped: 2,
+                failures: 1,
+                size: 8,
+                last: None,
+            },
             tile_reads: 5,
         };
         let first = metrics.encode(numbers).unwrap();
@@ -252,6 +292,9 @@ mod tests {
             "rlhf_audit_published_size 8",
             "rlhf_audit_checkpoint_age_seconds 1.5",
             "rlhf_audit_journal_groups_total 3",
+            "rlhf_audit_timestamps_total 2",
+            "rlhf_audit_timestamp_failures_total 1",
+            "rlhf_audit_timestamped_size 8",
             "rlhf_audit_journal_group_records_total 9",
             "rlhf_audit_proof_tile_reads_total 5",
             "# EOF",

@@ -20,6 +20,8 @@ pub struct Options {
     pub body_stall: Duration,
     /// How long `wait=published` waits before it answers without proofs.
     pub published_wait: Duration,
+    /// How often witnesses are asked to cosign what is new, where the ledger has a witness policy.
+    pub witness_interval: Duration,
     /// How long requests under way may take to finish once the server is told to stop.
     pub shutdown_grace: Duration,
 }
@@ -33,6 +35,7 @@ impl Default for Options {
             header_timeout: Duration::from_secs(30),
             body_stall: Duration::from_secs(15),
             published_wait: Duration::from_secs(10),
+            witness_interval: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(10),
         }
     }

@@ -8,6 +8,8 @@ use crate::problem::Problem;
 
 /// How long to stay away from an overloaded ledger: its queue is worth well under a second.
 const OVERLOADED_SECONDS: u32 = 1;
+/// How long to leave a database or an object store that does not answer.
+const OUTAGE_SECONDS: u32 = 2;
 /// How long a restart takes.
 const RESTART_SECONDS: u32 = 5;
 
@@ -67,6 +69,9 @@ impl From<LedgerError> for Problem {
             LedgerError::UnknownRole { .. } => Self::unprocessable("bad-object", error.to_string()),
             LedgerError::Append(error) => error.into(),
             LedgerError::Submit(error) => error.into(),
+            LedgerError::Store(error) if error.is_unavailable() => {
+                Self::unavailable("unavailable", error.to_string(), OUTAGE_SECONDS)
+            }
             other => Self::internal(&other),
         }
     }

@@ -58,8 +58,11 @@ routes! {
     get "/health/ready" PUBLIC health::ready;
     get "/metrics" PUBLIC metrics::metrics;
     get "/log/checkpoint" PUBLIC log::checkpoint;
+    get "/log/checkpoint.cosigned" PUBLIC log::cosigned;
+    get "/log/policy" PUBLIC log::policy;
     get "/log/tile/{level}/{index}" PUBLIC log::tile;
     get "/log/tile/entries/{index}" READS log::entries;
+    get "/log/timestamps/{name}" PUBLIC log::timestamp;
     post "/v1/runs" APPENDS runs::create;
     get "/v1/runs" ANYONE runs::list;
     get "/v1/runs/{run}" ANYONE runs::one;

@@ -37,13 +37,44 @@ pub async fn serve(
     if options.no_auth && !address.ip().is_loopback() {
         return Err(ServerError::NoAuthBeyondLoopback { address });
     }
-    let connections = Arc::new(Semaphore::new(options.max_connections));
-    let grace = options.shutdown_grace;
-    let header_timeout = options.header_timeout;
-    let app = router(State::new(ledger, options));
+    let limits = Limits {
+        connections: options.max_connections,
+        header_timeout: options.header_timeout,
+        grace: options.shutdown_grace,
+    };
+    let state = State::new(Arc::clone(&ledger), options);
+    let asking = state
+        .witnesses()
+        .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(ledger)));
+    tracing::info!(%address, "listening");
+    accept(listener, router(state), limits, shutdown).await;
+    if let Some(asking) = asking {
+        asking.abort();
+    }
+    Ok(())
+}
+
+/// What keeps connections within bounds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How many at once.
+    pub(crate) connections: usize,
+    /// How long headers may take to arrive, and a kept-alive connection may idle.
+    pub(crate) header_timeout: Duration,
+    /// How long requests under way may take once it is time to stop.
+    pub(crate) grace: Duration,
+}
+
+/// Answers with `app` until `shutdown` resolves, then finishes what is under way.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    app: axum::Router,
+    limits: Limits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
-    tracing::info!(%address, "listening");
 
     loop {
         let accepted = async {
@@ -57,7 +88,7 @@ pub async fn serve(
                 Err(error) => { rest(&error).await; continue }
             },
         };
-        let connection = connection(stream, header_timeout, app.clone());
+        let connection = connection(stream, limits.header_timeout, app.clone());
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -68,16 +99,15 @@ pub async fn serve(
     }
 
     drop(listener);
-    if tokio::time::timeout(grace, graceful.shutdown())
+    if tokio::time::timeout(limits.grace, graceful.shutdown())
         .await
         .is_err()
     {
         tracing::warn!(
-            seconds = grace.as_secs(),
+            seconds = limits.grace.as_secs(),
             "some requests did not finish and were cut off"
         );
     }
-    Ok(())
 }
 
 fn connection(

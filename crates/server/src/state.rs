@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use ledger::{Ledger, Principal, Status};
 
 use crate::catalogue::PROBLEMS;
+use crate::cosign::Witnesses;
 use crate::docs;
 use crate::metrics::Metrics;
 use crate::observe::RequestIds;
@@ -31,6 +32,7 @@ struct Inner {
     /// Groups and records of the ledger when the server started.
     before: (u64, u64),
     began: Instant,
+    witnesses: Option<Arc<Witnesses>>,
 }
 
 /// What is the same for every caller, made once.
@@ -52,6 +54,10 @@ impl State {
             openapi: openapi.into(),
         };
         let status = ledger.status();
+        let interval = options.witness_interval;
+        let witnesses = ledger
+            .witness_policy()
+            .map(|policy| Arc::new(Witnesses::of(policy, ledger.origin(), interval)));
         Self(Arc::new(Inner {
             ledger,
             options,
@@ -62,6 +68,7 @@ impl State {
             sealing: Mutex::default(),
             before: (status.groups, status.sequenced),
             began: Instant::now(),
+            witnesses,
         }))
     }
 
@@ -87,6 +94,20 @@ impl State {
 
     pub(crate) fn pages(&self) -> &Pages {
         &self.0.pages
+    }
+
+    /// Who cosigns, where anybody is asked to.
+    pub(crate) fn witnesses(&self) -> Option<&Arc<Witnesses>> {
+        self.0.witnesses.as_ref()
+    }
+
+    /// As [`State::published_so_far`], and until witnesses have cosigned it, if they are about to.
+    pub(crate) async fn cosigned_so_far(&self) {
+        let size = self.ledger().status().sequenced;
+        self.published(size).await;
+        if let Some(witnesses) = self.witnesses() {
+            witnesses.settle(self.ledger(), size).await;
+        }
     }
 
     pub(crate) fn uptime(&self) -> Duration {

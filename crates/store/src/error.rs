@@ -208,6 +208,28 @@ pub enum StoreError {
         /// What it said, and how often it was asked.
         reason: String,
     },
+    /// A database or an object store that cannot be meant. Nothing was asked of it.
+    #[error("{what} cannot be used: {reason}")]
+    BadConfig {
+        /// Which setting.
+        what: &'static str,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+    /// The journal ends before what this process knows to be kept.
+    #[error(
+        "the journal at {server} ends at index {found}, but records up to {expected} were acknowledged: the database has \
+         lost what it had committed (was a standby promoted that lagged behind, or a backup restored?); find the server \
+         that has them before going on"
+    )]
+    LostWrites {
+        /// The database.
+        server: String,
+        /// Where the journal ends at least.
+        expected: u64,
+        /// Where it says it ends.
+        found: u64,
+    },
     /// A failure that a test asked for.
     #[error("injected failure: {what}")]
     Injected {
@@ -246,7 +268,10 @@ impl StoreError {
     pub const fn is_fatal(&self) -> bool {
         matches!(
             self,
-            Self::SyncFailed { .. } | Self::Poisoned { .. } | Self::CheckpointMoved { .. }
+            Self::SyncFailed { .. }
+                | Self::Poisoned { .. }
+                | Self::CheckpointMoved { .. }
+                | Self::LostWrites { .. }
         )
     }
 }

@@ -4,7 +4,8 @@
 //! sync. Until publication the journal is the truth; then the entry bundles are, and what they cover is discarded.
 
 mod file;
-mod frame;
+pub(crate) mod frame;
+mod inspect;
 mod recovery;
 mod segment;
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 
 pub use file::{FileJournal, JournalOptions};
 pub use frame::{Entries, MAX_PAYLOAD_BYTES, MAX_PRINCIPAL_BYTES, MAX_RECORD_BYTES};
+pub use inspect::{Inspection, inspect};
 pub use recovery::Recovery;
 
 use crate::error::Result;

@@ -1,13 +1,13 @@
 //! Where a ledger is kept: the journal, the objects (tiles, sealed values, attachments, documents), the latest
 //! checkpoint, the index, subject keys and tokens.
 //!
-//! Each is a trait that says what a write promises once it returns, with the embedded implementation beside it:
+//! Each is a trait that says what a write promises once it returns, with its implementations beside it:
 //!
-//! | trait | embedded | holds |
-//! |---|---|---|
-//! | [`Journal`] | [`FileJournal`]: append-only segment files | what is acknowledged and not yet published |
-//! | [`ObjectStore`] | [`DirObjects`]: a directory any static file server can serve | tiles, sealed values, attachments, documents |
-//! | [`MetaStore`] | [`SqliteMeta`]: one SQLite file | latest checkpoint, index, subject keys, tokens, settings |
+//! | trait | embedded | several processes | holds |
+//! |---|---|---|---|
+//! | [`Journal`] | [`FileJournal`]: append-only segment files | [`PgJournal`] | what is acknowledged and not yet published |
+//! | [`ObjectStore`] | [`DirObjects`]: a directory any static file server can serve | | tiles, sealed values, attachments, documents |
+//! | [`MetaStore`] | [`SqliteMeta`]: one SQLite file | [`PgMeta`] | latest checkpoint, index, subject keys, tokens, settings |
 //!
 //! For all of them: `Ok` means durable, whatever happens to process and machine short of losing the disk. After an
 //! error it is *unknown* whether the write happened, unless the method says otherwise; whoever called reads before
@@ -20,7 +20,11 @@ mod dir;
 mod error;
 pub mod journal;
 pub mod meta;
+mod net;
 pub mod objects;
+mod postgres;
+mod rows;
+mod spans;
 mod sqlite;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
@@ -29,9 +33,10 @@ pub use dir::DataDir;
 pub use error::{Result, StoreError};
 pub use journal::{FileJournal, Group, Journal, JournalEntry, JournalOptions, Recovery};
 pub use meta::{
-    CheckpointStore, IndexStore, IndexUpdate, KindRow, LeaseStore, MetaStore, RangeRow, RunRow,
-    SettingStore, Span, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow, SubjectKeyStore,
-    TokenRow, TokenStore,
+    CheckpointStore, IndexRow, IndexStore, IndexUpdate, KindRow, LeaseStore, MetaStore, RangeRow,
+    RunRow, SettingStore, Span, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow,
+    SubjectKeyStore, TokenRow, TokenStore,
 };
 pub use objects::{DirObjects, ObjectStore};
+pub use postgres::{PgJournal, PgMeta, PgOptions, Postgres};
 pub use sqlite::SqliteMeta;

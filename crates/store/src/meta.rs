@@ -139,6 +139,19 @@ pub struct IndexUpdate {
     pub runs: Vec<RunRow>,
 }
 
+/// A row of the index, as [`IndexStore::index_rows`] shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IndexRow {
+    /// A stream.
+    Stream(StreamRow),
+    /// Some of a stream's records.
+    Range(RangeRow),
+    /// A kind in an entry bundle.
+    Kind(KindRow),
+    /// A run.
+    Run(RunRow),
+}
+
 /// Consecutive indices of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -225,6 +238,14 @@ pub trait IndexStore: Send + Sync {
     /// # Errors
     /// If the database cannot be read.
     fn list_runs(&self, after: Option<&str>, limit: usize) -> Result<Vec<RunRow>>;
+
+    /// Shows the whole index as it stands at one moment, for whoever compares it with another: streams by scope and
+    /// name, then ranges by scope, name and seq (neighbours merged or not), then kinds by scope, name and bundle, then
+    /// runs by id. Texts are in the order of their bytes.
+    ///
+    /// # Errors
+    /// If the database cannot be read; the visitor's own errors end it.
+    fn index_rows(&self, visit: &mut dyn FnMut(IndexRow) -> Result<()>) -> Result<()>;
 }
 
 /// A subject's key, wrapped by the deployment's.
@@ -260,6 +281,16 @@ pub trait SubjectKeyStore: Send + Sync {
     /// # Errors
     /// If the database cannot be read.
     fn subject_key_by_id(&self, id: &[u8; 16]) -> Result<Option<SubjectKeyRow>>;
+
+    /// Keys in the order of their ids, those after `after`; destroyed ones too.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn list_subject_keys(
+        &self,
+        after: Option<&[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SubjectKeyRow>>;
 
     /// Adds keys, all or none; a row that is stored exactly so is passed over. Durable once it returns, hence before
     /// anything encrypted under them is.
@@ -330,6 +361,12 @@ pub trait SettingStore: Send + Sync {
     /// # Errors
     /// If the database cannot be read.
     fn kv_get(&self, name: &str) -> Result<Option<Vec<u8>>>;
+
+    /// All names that have a value, sorted by their bytes.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    fn kv_names(&self) -> Result<Vec<String>>;
 
     /// Sets the value of a name. Durable once it returns.
     ///

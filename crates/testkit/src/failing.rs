@@ -4,10 +4,11 @@
 //! nothing about what is on the disk. [`Failing`] wraps any implementation of the traits of `store`; the [`Faults`] it
 //! shares with the test say which call fails.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::{
-    CheckpointStore, Group, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore,
+    CheckpointStore, Group, IndexRow, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore,
     ObjectStore, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint, StreamRow,
     SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
 };
@@ -40,11 +41,13 @@ pub enum Step {
     Token,
     /// [`SettingStore::kv_put`].
     Setting,
+    /// [`LeaseStore::take_lease`] and [`LeaseStore::release_lease`].
+    Lease,
 }
 
 impl Step {
     /// All of them, for tables of tests.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Append,
         Self::Discard,
         Self::Put,
@@ -57,17 +60,21 @@ impl Step {
         Self::DestroyKey,
         Self::Token,
         Self::Setting,
+        Self::Lease,
     ];
 }
 
 /// What a failing call leaves behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Left {
-    /// Nothing. An append reports a full disk, after which the journal can be used.
+    /// Nothing. An append reports a full disk (a shared journal: a lost connection), after which the journal can be used.
     Nothing,
+    /// Nothing, and it reports a failed sync: what is on the disk is unknown. An append poisons the journal.
+    Unsynced,
     /// Every second object of [`ObjectStore::put_many`]; of any other call, which is all or nothing, nothing.
     Part,
-    /// All of it, though it reports a failure. An append reports a failed sync, and the journal is poisoned.
+    /// All of it, though it reports a failure. An append reports a failed sync, and the journal is poisoned, unless
+    /// it is shared.
     All,
 }
 
@@ -87,6 +94,7 @@ struct Planned {
     /// How many calls of this step still succeed before.
     after: usize,
     left: Left,
+    for_good: bool,
 }
 
 impl Faults {
@@ -97,10 +105,25 @@ impl Faults {
 
     /// Lets the call of `step` fail that comes after `calls` more; each fault strikes once.
     pub fn after(&self, step: Step, calls: usize, left: Left) {
+        self.plan(step, calls, left, false);
+    }
+
+    /// Lets every call of `step` fail from now on, until [`heal`](Self::heal).
+    pub fn from_now_on(&self, step: Step, left: Left) {
+        self.plan(step, 0, left, true);
+    }
+
+    /// Lets nothing fail any more.
+    pub fn heal(&self) {
+        self.state().plan.clear();
+    }
+
+    fn plan(&self, step: Step, after: usize, left: Left, for_good: bool) {
         self.state().plan.push(Planned {
             step,
-            after: calls,
+            after,
             left,
+            for_good,
         });
     }
 
@@ -130,7 +153,13 @@ impl Faults {
                 planned.after = planned.after.saturating_sub(1);
             }
         }
-        due.map(|position| state.plan.remove(position).left)
+        let position = due?;
+        let planned = &state.plan[position];
+        let left = planned.left;
+        if !planned.for_good {
+            state.plan.remove(position);
+        }
+        Some(left)
     }
 
     /// Runs a write that is all or nothing.
@@ -141,8 +170,16 @@ impl Faults {
                 write()?;
             }
             Some(Left::Nothing | Left::Part) => {}
+            Some(Left::Unsynced) => return Err(unsynced()),
         }
         Err(injected(step))
+    }
+}
+
+fn unsynced() -> StoreError {
+    StoreError::SyncFailed {
+        path: "injected".into(),
+        source: std::io::Error::other("injected"),
     }
 }
 
@@ -152,8 +189,7 @@ fn injected(step: Step) -> StoreError {
     }
 }
 
-/// A store whose writes fail as its [`Faults`] say; reads never do.
-#[derive(Debug)]
+/// A store, behind a `Box` or an `Arc`, whose writes fail as its [`Faults`] say; reads never do.
 pub struct Failing<S> {
     inner: S,
     faults: Faults,
@@ -171,12 +207,34 @@ impl<S> Failing<S> {
     }
 }
 
-impl<J: Journal> Journal for Failing<J> {
+impl<J> Journal for Failing<J>
+where
+    J: DerefMut<Target: Journal> + Send,
+{
     fn next_index(&self) -> u64 {
         self.inner.next_index()
     }
 
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn begin(&mut self, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
+        self.inner.begin(visit)
+    }
+
+    fn release(&mut self) {
+        self.inner.release();
+    }
+
+    fn restart(&mut self, index: u64) {
+        self.inner.restart(index);
+    }
+
     fn append_group(&mut self, first_index: u64, entries: &[JournalEntry<'_>]) -> Result<()> {
+        if self.inner.is_shared() {
+            return self.append_shared(first_index, entries);
+        }
         let path = "injected".into();
         if self.poisoned {
             return Err(StoreError::Poisoned { path });
@@ -190,10 +248,11 @@ impl<J: Journal> Journal for Failing<J> {
             Some(Left::All) => {
                 self.inner.append_group(first_index, entries)?;
                 self.poisoned = true;
-                Err(StoreError::SyncFailed {
-                    path,
-                    source: std::io::Error::other("injected"),
-                })
+                Err(unsynced())
+            }
+            Some(Left::Unsynced) => {
+                self.poisoned = true;
+                Err(unsynced())
             }
         }
     }
@@ -208,11 +267,38 @@ impl<J: Journal> Journal for Failing<J> {
     }
 }
 
-impl<O: ObjectStore> ObjectStore for Failing<O> {
+impl<J> Failing<J>
+where
+    J: Deref<Target: Journal> + DerefMut + Send,
+{
+    /// A shared journal is never poisoned: whoever failed does not know, and looks.
+    fn append_shared(&mut self, first_index: u64, entries: &[JournalEntry<'_>]) -> Result<()> {
+        match self.faults.strike(Step::Append) {
+            None => return self.inner.append_group(first_index, entries),
+            Some(Left::Nothing | Left::Part | Left::Unsynced) => self.inner.release(),
+            Some(Left::All) => {
+                let before = self.inner.next_index();
+                self.inner.append_group(first_index, entries)?;
+                self.inner.restart(before);
+            }
+        }
+        Err(StoreError::Unavailable {
+            action: "append to the journal",
+            server: "injected".to_owned(),
+            reason: "injected".to_owned(),
+        })
+    }
+}
+
+impl<O> ObjectStore for Failing<O>
+where
+    O: Deref<Target: ObjectStore> + Send + Sync,
+{
     fn put_many(&self, objects: &[(&str, &[u8])]) -> Result<()> {
         match self.faults.strike(Step::Put) {
             None => return self.inner.put_many(objects),
             Some(Left::Nothing) => {}
+            Some(Left::Unsynced) => return Err(unsynced()),
             Some(Left::Part) => {
                 let part: Vec<_> = objects.iter().step_by(2).copied().collect();
                 self.inner.put_many(&part)?;
@@ -240,7 +326,10 @@ impl<O: ObjectStore> ObjectStore for Failing<O> {
     }
 }
 
-impl<S: CheckpointStore> CheckpointStore for Failing<S> {
+impl<S> CheckpointStore for Failing<S>
+where
+    S: Deref<Target: CheckpointStore> + Send + Sync,
+{
     fn latest_checkpoint(&self) -> Result<Option<StoredCheckpoint>> {
         self.inner.latest_checkpoint()
     }
@@ -251,7 +340,10 @@ impl<S: CheckpointStore> CheckpointStore for Failing<S> {
     }
 }
 
-impl<S: IndexStore> IndexStore for Failing<S> {
+impl<S> IndexStore for Failing<S>
+where
+    S: Deref<Target: IndexStore> + Send + Sync,
+{
     fn apply(&self, update: &IndexUpdate) -> Result<()> {
         self.faults.run(Step::Apply, || self.inner.apply(update))
     }
@@ -302,15 +394,30 @@ impl<S: IndexStore> IndexStore for Failing<S> {
     fn list_runs(&self, after: Option<&str>, limit: usize) -> Result<Vec<RunRow>> {
         self.inner.list_runs(after, limit)
     }
+
+    fn index_rows(&self, visit: &mut dyn FnMut(IndexRow) -> Result<()>) -> Result<()> {
+        self.inner.index_rows(visit)
+    }
 }
 
-impl<S: SubjectKeyStore> SubjectKeyStore for Failing<S> {
+impl<S> SubjectKeyStore for Failing<S>
+where
+    S: Deref<Target: SubjectKeyStore> + Send + Sync,
+{
     fn subject_key(&self, scope: &str, subject: &str) -> Result<Option<SubjectKey>> {
         self.inner.subject_key(scope, subject)
     }
 
     fn subject_key_by_id(&self, id: &[u8; 16]) -> Result<Option<SubjectKeyRow>> {
         self.inner.subject_key_by_id(id)
+    }
+
+    fn list_subject_keys(
+        &self,
+        after: Option<&[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SubjectKeyRow>> {
+        self.inner.list_subject_keys(after, limit)
     }
 
     fn insert_subject_keys(&self, rows: &[SubjectKeyRow]) -> Result<()> {
@@ -324,7 +431,10 @@ impl<S: SubjectKeyStore> SubjectKeyStore for Failing<S> {
     }
 }
 
-impl<S: TokenStore> TokenStore for Failing<S> {
+impl<S> TokenStore for Failing<S>
+where
+    S: Deref<Target: TokenStore> + Send + Sync,
+{
     fn insert_token(&self, token: &TokenRow) -> Result<()> {
         self.faults
             .run(Step::Token, || self.inner.insert_token(token))
@@ -344,9 +454,16 @@ impl<S: TokenStore> TokenStore for Failing<S> {
     }
 }
 
-impl<S: SettingStore> SettingStore for Failing<S> {
+impl<S> SettingStore for Failing<S>
+where
+    S: Deref<Target: SettingStore> + Send + Sync,
+{
     fn kv_get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.inner.kv_get(name)
+    }
+
+    fn kv_names(&self) -> Result<Vec<String>> {
+        self.inner.kv_names()
     }
 
     fn kv_put(&self, name: &str, value: &[u8]) -> Result<()> {
@@ -355,12 +472,17 @@ impl<S: SettingStore> SettingStore for Failing<S> {
     }
 }
 
-impl<S: LeaseStore> LeaseStore for Failing<S> {
+impl<S> LeaseStore for Failing<S>
+where
+    S: Deref<Target: LeaseStore> + Send + Sync,
+{
     fn take_lease(&self, name: &str, holder: &str, millis: u64) -> Result<bool> {
-        self.inner.take_lease(name, holder, millis)
+        self.faults
+            .run(Step::Lease, || self.inner.take_lease(name, holder, millis))
     }
 
     fn release_lease(&self, name: &str, holder: &str) -> Result<()> {
-        self.inner.release_lease(name, holder)
+        self.faults
+            .run(Step::Lease, || self.inner.release_lease(name, holder))
     }
 }

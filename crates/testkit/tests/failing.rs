@@ -8,22 +8,22 @@ use tempfile::{TempDir, tempdir};
 use testkit::failing::{Failing, Faults, Left, Step};
 use tlog::Hash;
 
-fn meta() -> (TempDir, Failing<SqliteMeta>) {
+fn meta() -> (TempDir, Failing<Box<SqliteMeta>>) {
     let dir = tempdir().expect("a directory");
     let meta = SqliteMeta::open(&dir.path().join("ledger.sqlite")).expect("a database");
-    (dir, Failing::new(meta, &Faults::default()))
+    (dir, Failing::new(Box::new(meta), &Faults::default()))
 }
 
-fn objects(faults: &Faults) -> (TempDir, Failing<DirObjects>) {
+fn objects(faults: &Faults) -> (TempDir, Failing<Box<DirObjects>>) {
     let dir = tempdir().expect("a directory");
     let objects =
         DirObjects::open(&dir.path().join("log"), &dir.path().join("tmp")).expect("a store");
-    (dir, Failing::new(objects, faults))
+    (dir, Failing::new(Box::new(objects), faults))
 }
 
-fn journal(dir: &TempDir, start: u64, faults: &Faults) -> Failing<FileJournal> {
+fn journal(dir: &TempDir, start: u64, faults: &Faults) -> Failing<Box<FileJournal>> {
     let opened = FileJournal::open(dir.path(), start, JournalOptions::default());
-    Failing::new(opened.expect("a journal").0, faults)
+    Failing::new(Box::new(opened.expect("a journal").0), faults)
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn a_checkpoint_is_left_as_planned() {
     let faults = Faults::default();
     let dir = tempdir().expect("a directory");
     let store = SqliteMeta::open(&dir.path().join("ledger.sqlite")).expect("a database");
-    let store = Failing::new(store, &faults);
+    let store = Failing::new(Box::new(store), &faults);
     let checkpoint = StoredCheckpoint {
         size: 1,
         root: Hash::from([1; 32]),

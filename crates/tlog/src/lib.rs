@@ -15,9 +15,11 @@
 //! | [`checkpoint`] | <https://c2sp.org/tlog-checkpoint> |
 //! | [`cosignature`] | <https://c2sp.org/tlog-cosignature> |
 //! | [`policy`] | <https://c2sp.org/tlog-policy> |
+//! | [`add_checkpoint`] | <https://c2sp.org/tlog-witness> |
 //! | [`tlog_proof`] | <https://c2sp.org/tlog-proof> |
 //! | [`multiproof`] | ours: one proof for many leaves |
 
+pub mod add_checkpoint;
 pub mod checkpoint;
 pub mod cosignature;
 mod encoding;
@@ -34,6 +36,7 @@ pub mod tile;
 pub mod tlog_proof;
 mod tree;
 
+pub use add_checkpoint::{AddCheckpoint, AddCheckpointError};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use cosignature::{CosignatureError, Ed25519Cosigner, MlDsa44Signer};
 pub use frontier::{Frontier, FrontierError};

@@ -312,6 +312,41 @@ impl Policy {
         })
     }
 
+    /// As [`Policy::check`], but no quorum is asked for: what the log itself says, as far as the
+    /// policy's keys have signed it. For whoever keeps a log to its own word, as a witness does.
+    ///
+    /// # Errors
+    /// As [`Policy::check`], but [`PolicyError::Quorum`].
+    pub fn check_log(&self, note: &[u8]) -> Result<VerifiedCheckpoint, PolicyError> {
+        let unasked = Self {
+            quorum: None,
+            ..self.clone()
+        };
+        unasked.check(note)
+    }
+
+    /// The keys of the log of this origin: its `log` lines, and cosigners that go by its name.
+    pub fn keys_of(&self, origin: &str) -> Vec<&VerifierKey> {
+        let logs = self.logs.iter().map(|log| &log.key);
+        let cosigners = self.witnesses().map(|witness| &witness.key);
+        logs.chain(cosigners)
+            .filter(|key| key.name() == origin)
+            .collect()
+    }
+
+    /// This policy, for the log with this key where it lists none (the specification lets a policy
+    /// leave the log to the context).
+    #[must_use]
+    pub fn or_log(mut self, key: &VerifierKey) -> Self {
+        if self.logs.is_empty() {
+            self.logs.push(Log {
+                key: key.clone(),
+                url: None,
+            });
+        }
+        self
+    }
+
     fn check_logs(
         &self,
         note: &SignedNote,

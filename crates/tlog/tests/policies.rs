@@ -464,3 +464,46 @@ fn malformed_tlog_proofs_are_refused() {
     };
     assert!(cut.verify(&leaf_hash(&[3]), &policy).is_err());
 }
+
+#[test]
+fn a_log_can_be_held_to_its_word_without_the_quorum() {
+    let (ed25519, ml_dsa_44) = log();
+    let file = format!(
+        "{}witness w {}\ngroup both all log-ml-dsa-44 w\nquorum both\n",
+        ledger_policy(ed25519.verifier_key(), ml_dsa_44.verifier_key())
+            .replace("quorum log-ml-dsa-44\n", ""),
+        witness(1).verifier_key()
+    );
+    let policy = Policy::parse(file.as_bytes()).unwrap();
+    let note = checkpoint().sign(&ed25519, &ml_dsa_44, TIME).unwrap();
+    let alone = note.to_string();
+    assert!(matches!(
+        policy.check(alone.as_bytes()),
+        Err(PolicyError::Quorum { .. })
+    ));
+    let said = policy.check_log(alone.as_bytes()).unwrap();
+    assert_eq!(said.checkpoint, checkpoint());
+    assert_eq!(policy.keys_of(ORIGIN).len(), 2);
+    assert!(policy.keys_of("another").is_empty());
+
+    // A wrong signature of a known key condemns the note all the same.
+    let mut forged = note;
+    let other = Checkpoint::new(ORIGIN, TreeSize(8), leaf_hash(b"root")).unwrap();
+    forged.add(witness(1).sign(&other, TIME).unwrap()).unwrap();
+    assert!(matches!(
+        policy.check_log(forged.to_string().as_bytes()),
+        Err(PolicyError::Note(_))
+    ));
+}
+
+#[test]
+fn a_policy_without_a_log_is_completed_by_the_context() {
+    let file = format!("witness w {}\nquorum w\n", witness(1).verifier_key());
+    let policy = Policy::parse(file.as_bytes()).unwrap();
+    assert!(policy.check(&cosigned(&[1])).is_err());
+    let policy = policy.or_log(log().0.verifier_key());
+    assert!(policy.check(&cosigned(&[1])).is_ok());
+    let stranger = Ed25519Signer::from_seed("another", [9; 32]).unwrap();
+    let same = policy.clone().or_log(stranger.verifier_key());
+    assert_eq!(same, policy);
+}

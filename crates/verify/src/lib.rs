@@ -28,6 +28,9 @@ mod report;
 mod sealed;
 mod signatures;
 mod source;
+mod stamps;
+mod tiles;
+pub mod timestamp;
 mod tree;
 mod trust;
 #[cfg(feature = "url")]
@@ -43,11 +46,12 @@ pub use error::VerifyError;
 pub use log::log;
 pub use proof::proof;
 pub use report::{
-    Check, Counts, Failure, Issued, KEPT, Named, Report, SealedValues, Signed, Subject, Trust,
-    Verdict,
+    Check, Counts, Failure, Issued, KEPT, Named, Report, SealedValues, Signed, Stamped, Subject,
+    Trust, Verdict,
 };
 pub use sealed::{OpenSealed, SealedField, SealedState};
 pub use source::Source;
+pub use tiles::SourceTiles;
 #[cfg(feature = "url")]
 pub use url::UrlSource;
 
@@ -64,6 +68,9 @@ pub struct Options<'a> {
     pub openings: Option<&'a dyn OpenSealed>,
     /// A document that some `document.issued` record must name.
     pub document: Option<Document>,
+    /// Roots of time-stamping authorities: timestamps are then held against them, and there must be
+    /// one. Without, a timestamp is read, and who made it is left open.
+    pub tsa_roots: Option<timestamp::TsaRoots>,
     /// Producers' keys known out of band.
     pub producer_keys: Vec<ProducerKey>,
     /// Told now and then how many entries of how many are done; for a progress bar.
@@ -86,6 +93,7 @@ impl fmt::Debug for Options<'_> {
             .field("since", &self.since.is_some())
             .field("openings", &self.openings.is_some())
             .field("document", &self.document)
+            .field("tsa_roots", &self.tsa_roots.is_some())
             .field("producer_keys", &self.producer_keys)
             .finish_non_exhaustive()
     }

@@ -3,7 +3,9 @@
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tlog::{EntryBundle, Hash, Policy, TileId, TileLevel, TreeSize, leaf_hash, tile_root};
+use tlog::{
+    EntryBundle, Hash, Policy, PolicyError, TileId, TileLevel, TreeSize, leaf_hash, tile_root,
+};
 
 use crate::chains::Chains;
 use crate::meaning::{Meaning, locate};
@@ -12,7 +14,7 @@ use crate::report::{Check, Failure, Report, SealedValues, Subject};
 use crate::signatures::{SignatureJob, Signatures};
 use crate::source::{MAX_CHECKPOINT_BYTES, MAX_ENTRY_BUNDLE_BYTES, MAX_TILE_BYTES, Source};
 use crate::tree::{Leaves, Tree, missing, wrong_length};
-use crate::{Options, VerifyError, commitments, files, paths, trust};
+use crate::{Options, VerifyError, commitments, files, paths, stamps, trust};
 
 /// Entry bundles that may be missing before the search ends: a checkpoint can be signed for more
 /// entries than there ever were, and to look for all of them would take for ever.
@@ -28,12 +30,7 @@ const MAX_MISSING: u64 = 10_000;
 pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Report, VerifyError> {
     let mut report = Report::new(Subject::Log, source.name());
     report.hashes_only = options.hashes_only;
-    let mut note = Vec::new();
-    if !source.read("checkpoint", MAX_CHECKPOINT_BYTES, &mut note)? {
-        return Err(VerifyError::NoCheckpoint {
-            source_name: source.name(),
-        });
-    }
+    let note = note(source, policy, &mut report)?;
     let Some(signed) = trust::checkpoint(policy, &note, &mut report) else {
         return Ok(report.finish());
     };
@@ -99,8 +96,35 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
     } else {
         chains.finish(&mut report);
     }
+    stamps::check_all(source, &signed, options, &mut report)?;
     all_files(source, policy, size, &mut report)?;
     Ok(report.finish())
+}
+
+/// The checkpoint to check the log against: the latest, or, where only witnesses are missing there,
+/// the latest that has them.
+fn note(source: &Source, policy: &Policy, report: &mut Report) -> Result<Vec<u8>, VerifyError> {
+    let mut note = Vec::new();
+    if !source.read("checkpoint", MAX_CHECKPOINT_BYTES, &mut note)? {
+        return Err(VerifyError::NoCheckpoint {
+            source_name: source.name(),
+        });
+    }
+    if !matches!(policy.check(&note), Err(PolicyError::Quorum { .. })) {
+        return Ok(note);
+    }
+    let mut cosigned = Vec::new();
+    let there = source.read("checkpoint.cosigned", MAX_CHECKPOINT_BYTES, &mut cosigned)?;
+    if !there || policy.check(&cosigned).is_err() {
+        return Ok(note);
+    }
+    if let Some(latest) = trust::size(policy, &note) {
+        report.notes.push(format!(
+            "the quorum has not cosigned the latest checkpoint, of {latest} entries; what was checked is the \
+             latest that it has (checkpoint.cosigned)"
+        ));
+    }
+    Ok(cosigned)
 }
 
 /// Accounts for every file, where files can be listed.
@@ -117,19 +141,22 @@ fn all_files(
         return Ok(());
     };
     let newer = || {
-        let mut note = Vec::new();
-        let read = source.read("checkpoint", MAX_CHECKPOINT_BYTES, &mut note);
-        if matches!(read, Ok(true)) {
-            trust::size(policy, &note).unwrap_or(0)
-        } else {
-            0
-        }
+        // The second is there where what is shown waits for witnesses.
+        let sizes = ["checkpoint", "checkpoint.published"].map(|name| {
+            let mut note = Vec::new();
+            match source.read(name, MAX_CHECKPOINT_BYTES, &mut note) {
+                Ok(true) => trust::size(policy, &note).unwrap_or(0),
+                _ => 0,
+            }
+        });
+        sizes.into_iter().max().unwrap_or(0)
     };
     let found = files::check(root, source, size, newer)?;
     report.counts.files += found.stale;
     if found.newer > 0 {
         report.notes.push(format!(
-            "the log grew meanwhile: {} files of a newer checkpoint were not read",
+            "{} files of a newer checkpoint were not read: the log grew meanwhile, or that checkpoint \
+             waits for witnesses",
             found.newer
         ));
     }

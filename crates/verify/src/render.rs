@@ -210,6 +210,7 @@ impl Report {
             Some(size) => format!("an earlier checkpoint, of {} entries", number(size)),
             None => "no earlier checkpoint".to_owned(),
         });
+        lines.extend(self.existed());
         if self.hashes_only {
             return lines;
         }
@@ -236,6 +237,25 @@ impl Report {
             ));
         }
         lines
+    }
+
+    /// What trusted timestamps say: the first and the last where there are several.
+    fn existed(&self) -> Vec<String> {
+        let trusted: Vec<_> = self.timestamps.iter().filter(|t| t.trusted).collect();
+        let ends = [trusted.first(), trusted.last()];
+        let several = trusted.len() > 1;
+        ends.iter()
+            .take(if several { 2 } else { 1 })
+            .flatten()
+            .map(|stamped| {
+                format!(
+                    "a timestamp: the first {} entries existed before {} according to {}",
+                    number(stamped.size),
+                    stamped.before,
+                    Printable(&stamped.authority)
+                )
+            })
+            .collect()
     }
 
     /// What a clean verdict leaves open, a sentence each; `docs/what-verify-proves.md` says more.

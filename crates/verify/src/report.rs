@@ -68,6 +68,8 @@ pub enum Check {
     Sealed,
     /// A document is one that the log says was issued.
     Document,
+    /// A timestamp stamps a checkpoint of this log, and who made it is trusted.
+    Timestamp,
 }
 
 impl Check {
@@ -94,6 +96,7 @@ impl Check {
             Self::Inclusion => "inclusion",
             Self::Sealed => "sealed",
             Self::Document => "document",
+            Self::Timestamp => "timestamp",
         }
     }
 }
@@ -263,6 +266,19 @@ pub struct Issued {
     pub name: String,
 }
 
+/// A time-stamping authority's word on when a checkpoint existed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Stamped {
+    /// The entries of the checkpoint: all of them existed then.
+    pub size: u64,
+    /// Before this time, the accuracy that the authority claims included.
+    pub before: String,
+    /// Whose certificate signed it.
+    pub authority: String,
+    /// Whether that certificate leads to a root the caller trusts. Without, it is anybody's claim.
+    pub trusted: bool,
+}
+
 /// What became of the sealed values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -331,6 +347,11 @@ pub struct Report {
     /// The record that issued the document asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<Issued>,
+    /// How many timestamps were looked at.
+    pub timestamps_total: u64,
+    /// The last [`KEPT`] of them, by size.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub timestamps: Vec<Stamped>,
     /// What the verdict rests on.
     pub trust: Trust,
     /// What was asked for and could not be checked, and why: the verdict is then incomplete.
@@ -359,6 +380,8 @@ impl Report {
             resumed_streams: Named::default(),
             sealed_values: SealedValues::NotGiven,
             document: None,
+            timestamps_total: 0,
+            timestamps: Vec::new(),
             trust: Trust::default(),
             unchecked: Vec::new(),
             notes: Vec::new(),

@@ -2,20 +2,15 @@
 
 use serde_json::json;
 
+use crate::location::LocationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
 
 /// Create a ledger
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The ledger's directory; must not hold a ledger yet
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "./audit-data",
-        env = "RLHF_AUDIT_DATA_DIR"
-    )]
-    data_dir: std::path::PathBuf,
+    #[command(flatten)]
+    location: LocationArgs,
     /// The log's name, a URL without its scheme [default: one that is unique to this ledger]
     #[arg(long, value_name = "NAME")]
     origin: Option<String>,
@@ -24,20 +19,23 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let mut options = ledger_options();
     options.origin.clone_from(&args.origin);
-    let ledger = ledger::Ledger::create(&args.data_dir, options).map_err(ledger_failure)?;
+    let ledger = args.location.create(options)?;
     let origin = ledger.origin().to_owned();
     let (admin, _) = ledger
         .create_token("first admin", ledger::Role::Admin, None)
         .map_err(ledger_failure)?;
     ledger.close().map_err(ledger_failure)?;
-    let policy = args.data_dir.join("policy");
+    let policy = args.location.data_dir.join("policy");
     if json {
         println!(
             "{}",
-            json!({ "data_dir": args.data_dir, "origin": origin, "policy": policy, "admin_token": admin })
+            json!({ "data_dir": args.location.data_dir, "origin": origin, "policy": policy, "admin_token": admin })
         );
     } else {
-        println!("A ledger named {origin} is in {}.", args.data_dir.display());
+        println!(
+            "A ledger named {origin} is in {}.",
+            args.location.data_dir.display()
+        );
         println!();
         println!(
             "  policy       {}   give it to whoever is to verify",
@@ -45,7 +43,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         );
         println!(
             "  keys         {}   keep them to yourself, and keep a copy",
-            args.data_dir.join("keys").display()
+            args.location.data_dir.join("keys").display()
         );
         println!("  admin token  {admin}");
         println!();

@@ -3,23 +3,22 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use ledger::{Ledger, Role};
+use ledger::{Ledger, Role, Witnessing};
+use tlog::Policy;
 
+use crate::commands::timestamp::Authority;
+use crate::duration::duration;
+use crate::location::LocationArgs;
 use crate::outcome::{Failure, Outcome};
-use crate::place::{ledger_failure, ledger_options, open_ledger, run_server};
+use crate::place::{ledger_failure, ledger_options, run_server};
 
 /// Serve a ledger over HTTP
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The ledger's directory; a ledger is created where there is none
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "./audit-data",
-        env = "RLHF_AUDIT_DATA_DIR"
-    )]
-    data_dir: PathBuf,
+    #[command(flatten)]
+    location: LocationArgs,
     /// The address to listen on
     #[arg(
         long,
@@ -47,9 +46,90 @@ pub(crate) struct Args {
         conflicts_with = "admin_token"
     )]
     admin_token_file: Option<PathBuf>,
+    /// Have checkpoints stamped by the time-stamping authority (RFC 3161) at this URL
+    #[arg(long, value_name = "URL", env = "RLHF_AUDIT_TSA")]
+    tsa: Option<String>,
+    /// How long from one timestamp to the next, such as 30m, 1h or 1d; one more is asked for at the end
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = duration, env = "RLHF_AUDIT_TSA_INTERVAL")]
+    tsa_interval: Duration,
     /// Let everybody on this machine in as admin; only on a loopback address
     #[arg(long)]
     no_auth: bool,
+    #[command(flatten)]
+    witnesses: WitnessArgs,
+}
+
+/// Who is asked to cosign what is published.
+#[derive(Debug, clap::Args)]
+struct WitnessArgs {
+    /// Ask the witnesses of this policy (c2sp.org/tlog-policy; each with its URL) to cosign what is published
+    #[arg(long, value_name = "FILE", env = "RLHF_AUDIT_WITNESS_POLICY")]
+    witness_policy: Option<PathBuf>,
+    /// How often, in seconds, where something is new
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 1.0,
+        env = "RLHF_AUDIT_WITNESS_INTERVAL"
+    )]
+    witness_interval: f64,
+    /// Show only checkpoints that the policy's quorum has cosigned; records are acknowledged when they are durable all
+    /// the same
+    #[arg(long, env = "RLHF_AUDIT_REQUIRE_QUORUM")]
+    require_quorum: bool,
+}
+
+impl WitnessArgs {
+    fn witnessing(&self) -> Result<Option<Witnessing>, Failure> {
+        let Some(path) = &self.witness_policy else {
+            if self.require_quorum {
+                return Err(Failure::input("--require-quorum needs a quorum to require")
+                    .with_hint("give the policy that names the witnesses with --witness-policy"));
+            }
+            return Ok(None);
+        };
+        let bytes = std::fs::read(path)
+            .map_err(|e| Failure::unavailable(format!("cannot read {}: {e}", path.display())))?;
+        let policy = Policy::parse(&bytes)
+            .map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+        let urls = policy
+            .witnesses()
+            .filter_map(|witness| witness.url.as_ref());
+        let mut reachable = false;
+        for url in urls {
+            if !(url.starts_with(b"http://") || url.starts_with(b"https://")) {
+                return Err(Failure::input(format!(
+                    "{}: {} is no http:// or https:// URL",
+                    path.display(),
+                    String::from_utf8_lossy(url)
+                )));
+            }
+            reachable = true;
+        }
+        if !reachable {
+            return Err(Failure::input(format!(
+                "{} names no witness that could be asked",
+                path.display()
+            ))
+            .with_hint("expected lines like: witness w1 <vkey> http://witness.example:8100"));
+        }
+        let require_quorum = self.require_quorum;
+        Ok(Some(Witnessing {
+            policy,
+            require_quorum,
+        }))
+    }
+
+    fn interval(&self) -> Result<Duration, Failure> {
+        // Half an hour is when a witness's word begins to be stale.
+        if (0.05..=1_800.0).contains(&self.witness_interval) {
+            return Ok(Duration::from_secs_f64(self.witness_interval));
+        }
+        Err(Failure::input(format!(
+            "--witness-interval is {} s, expected 0.05 to 1800",
+            self.witness_interval
+        )))
+    }
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
@@ -61,13 +141,19 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         ))
         .with_hint("listen on 127.0.0.1, or leave --no-auth away and use tokens"));
     }
-    let ledger = if args.data_dir.join("ledger.json").exists() {
-        open_ledger(&args.data_dir)?
+    let options = ledger::Options {
+        witnesses: args.witnesses.witnessing()?,
+        ..ledger_options()
+    };
+    let witness_interval = args.witnesses.interval()?;
+    let ledger = if args.location.exists()? {
+        args.location.open_with(options)?
     } else {
-        Ledger::create(&args.data_dir, ledger_options()).map_err(ledger_failure)?
+        args.location.create(options)?
     };
     let ledger = Arc::new(ledger);
     first_admin(args, &ledger)?;
+    let authority = args.tsa.as_deref().map(Authority::new).transpose()?;
     let listener = std::net::TcpListener::bind(address).map_err(|e| {
         Failure::unavailable(format!("cannot listen on {address}: {e}"))
             .with_hint("stop what listens there, or choose another port with --port")
@@ -79,17 +165,29 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     );
     let options = server::Options {
         no_auth: args.no_auth,
+        witness_interval,
         ..server::Options::default()
     };
+    let timestamps = authority
+        .map(|authority| ledger.timestamp_every(args.tsa_interval, Box::new(authority)))
+        .transpose()
+        .map_err(ledger_failure)?;
     let served = Arc::clone(&ledger);
     let outcome = run_server(listener, served, options, asked_to_stop(&ledger));
     ledger.close().map_err(ledger_failure)?;
+    // After the last checkpoint: it gets one too.
+    drop(timestamps);
     outcome.map_err(Failure::unavailable)?;
     Ok(Outcome::True)
 }
 
 /// Resolves on Ctrl-C, on SIGTERM, and when the ledger has failed for good.
 pub(crate) async fn asked_to_stop(ledger: &Ledger) {
+    until(|| ledger.status().failed.is_some()).await;
+}
+
+/// Resolves on Ctrl-C, on SIGTERM, and soon after `failed`.
+pub(crate) async fn until(failed: impl Fn() -> bool) {
     let terminated = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => {
@@ -100,7 +198,7 @@ pub(crate) async fn asked_to_stop(ledger: &Ledger) {
     };
     let failed = async {
         let mut tick = tokio::time::interval(std::time::Duration::from_millis(200));
-        while ledger.status().failed.is_none() {
+        while !failed() {
             tick.tick().await;
         }
     };
@@ -139,7 +237,7 @@ fn first_admin(args: &Args, ledger: &Ledger) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_logging(json: bool) {
+pub(crate) fn start_logging(json: bool) {
     use std::io::IsTerminal as _;
     let filter = tracing_subscriber::EnvFilter::try_from_env("RLHF_AUDIT_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use tlog::{Policy, VerifierKey};
+use verify::timestamp::TsaRoots;
 use verify::{Document, Options, ProducerKey, Report, Source, VerifyError};
 
 use crate::outcome::{Failure, Outcome};
@@ -26,6 +27,9 @@ pub(crate) struct Args {
     /// A document, such as a model card, that the log must say was issued
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
+    /// Roots (PEM) of the time-stamping authorities to believe: timestamps are then checked, and there must be one
+    #[arg(long, value_name = "FILE")]
+    tsa_ca: Option<PathBuf>,
     /// A producer's key that is known from elsewhere, as NAME=BASE64; may be repeated
     #[arg(long = "producer-key", value_name = "NAME=KEY", value_parser = producer_key)]
     producer_keys: Vec<ProducerKey>,
@@ -62,6 +66,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             .map(Document::read)
             .transpose()
             .map_err(unavailable)?,
+        tsa_roots: args.tsa_ca.as_deref().map(tsa_roots).transpose()?,
         producer_keys: args.producer_keys.clone(),
         ..Options::default()
     };
@@ -172,6 +177,10 @@ pub(crate) fn parse_policy(path: &Path, bytes: &[u8]) -> Result<Policy, Failure>
             "expected a policy as of c2sp.org/tlog-policy, or one verifier key (name+id+base64)",
         )
     })
+}
+
+fn tsa_roots(path: &Path) -> Result<TsaRoots, Failure> {
+    TsaRoots::from_pem(&read(path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
 }
 
 fn is_url(target: &str) -> bool {

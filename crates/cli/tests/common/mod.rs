@@ -39,6 +39,8 @@ impl Desk {
             "RLHF_AUDIT_SERVER",
             "RLHF_AUDIT_TOKEN",
             "RLHF_AUDIT_KEY",
+            "RLHF_AUDIT_DATABASE_URL",
+            "RLHF_AUDIT_OBJECTS",
             "PORT",
         ] {
             command.env_remove(variable);
@@ -118,8 +120,13 @@ pub(crate) const ADMIN: &str = "rat_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 impl Server {
     pub(crate) fn start(desk: &Desk) -> Self {
+        Self::start_with(desk, &[])
+    }
+
+    pub(crate) fn start_with(desk: &Desk, args: &[&str]) -> Self {
+        let usual = ["serve", "--port", "0", "--admin-token", ADMIN];
         let mut child = desk
-            .command(&["serve", "--port", "0", "--admin-token", ADMIN])
+            .command(&[&usual[..], args].concat())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -147,6 +154,49 @@ impl Server {
         }
     }
 
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &pid])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+
+    /// Whether it says that it can do its work.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.answers("/health/ready")
+    }
+
+    /// Whether it says that it is alive.
+    pub(crate) fn is_live(&self) -> bool {
+        self.answers("/health/live")
+    }
+
+    fn answers(&self, path: &str) -> bool {
+        use std::io::Read as _;
+        let address = self.url.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let timeout = Some(std::time::Duration::from_secs(10));
+        stream.set_read_timeout(timeout).unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.starts_with("HTTP/1.1 200")
+    }
+
+    /// SIGTERM, and waits until it has closed its ledger.
+    pub(crate) fn stop(mut self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success());
+    }
+
     /// SIGKILL, at once.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
@@ -171,4 +221,32 @@ pub(crate) fn shared(name: &str) -> Option<PathBuf> {
         return None;
     }
     Some(path)
+}
+
+/// Waits until something is so; fails after a minute.
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// GET without a token, by the means that every Linux has; the status and the body.
+pub(crate) fn get(url: &str) -> (u16, Vec<u8>) {
+    use std::io::Read as _;
+    let rest = url.strip_prefix("http://").unwrap();
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let mut stream = std::net::TcpStream::connect(host).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    let end = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap();
+    let head = String::from_utf8_lossy(&answer[..end]).into_owned();
+    let status = head.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (status, answer[end + 4..].to_vec())
 }

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 use record::{Entropy, Opening, Scope, Subject};
-use store::{MetaStore, SubjectKey, SubjectKeyRow};
+use store::{MetaStore, StoreError, SubjectKey, SubjectKeyRow};
 use tlog::Hash;
 use verify::{SealedField, SealedState};
 use zeroize::Zeroizing;
@@ -70,6 +70,14 @@ impl Sealing {
         ) {
             return Ok(());
         }
+        match self.make_missing(subjects) {
+            // Another server made one of them at the same moment.
+            Err(LedgerError::Store(StoreError::Conflict { .. })) => self.make_missing(subjects),
+            made => made,
+        }
+    }
+
+    fn make_missing(&self, subjects: &[(Scope, Subject)]) -> Result<(), LedgerError> {
         let making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ready = Vec::new();
         let mut rows = Vec::new();

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use ledger::Stores;
 use store::{
-    CheckpointStore, Group, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore, MetaStore,
-    ObjectStore, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint, StreamRow,
-    SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
+    CheckpointStore, Group, IndexRow, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore,
+    MetaStore, ObjectStore, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint,
+    StreamRow, SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
 };
 use tlog::Hash;
 
@@ -202,6 +202,10 @@ impl IndexStore for Meta {
         self.0.runs_named(name)
     }
 
+    fn index_rows(&self, visit: &mut dyn FnMut(IndexRow) -> Result<()>) -> Result<()> {
+        self.0.index_rows(visit)
+    }
+
     fn list_runs(&self, after: Option<&str>, limit: usize) -> Result<Vec<RunRow>> {
         self.0.list_runs(after, limit)
     }
@@ -214,6 +218,14 @@ impl SubjectKeyStore for Meta {
 
     fn subject_key_by_id(&self, id: &[u8; 16]) -> Result<Option<SubjectKeyRow>> {
         self.0.subject_key_by_id(id)
+    }
+
+    fn list_subject_keys(
+        &self,
+        after: Option<&[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SubjectKeyRow>> {
+        self.0.list_subject_keys(after, limit)
     }
 
     fn insert_subject_keys(&self, rows: &[SubjectKeyRow]) -> Result<()> {
@@ -246,6 +258,10 @@ impl TokenStore for Meta {
 impl SettingStore for Meta {
     fn kv_get(&self, name: &str) -> Result<Option<Vec<u8>>> {
         self.0.kv_get(name)
+    }
+
+    fn kv_names(&self) -> Result<Vec<String>> {
+        self.0.kv_names()
     }
 
     fn kv_put(&self, name: &str, value: &[u8]) -> Result<()> {

@@ -46,7 +46,7 @@ pub(crate) async fn bundle(
         .blocking(move |ledger| ledger.find_run(&run))
         .await?
         .id;
-    state.published_so_far().await;
+    state.cosigned_so_far().await;
     let name = format!("attachment; filename=\"{run}.bundle\"");
     let ledger = state.ledger_handle();
     let body = stream::body(move |out| {

@@ -23,7 +23,7 @@ use crate::state::State;
 )]
 pub(crate) async fn health(Extracted(state): Extracted<State>) -> (StatusCode, Json<Health>) {
     let status = state.ledger().status();
-    let parts = parts(&status);
+    let parts = parts(&state, &status);
     let (code, word) = verdict(&parts, "degraded");
     let health = Health {
         status: word,
@@ -69,7 +69,7 @@ pub(crate) async fn live() -> Json<Readiness> {
     ),
 )]
 pub(crate) async fn ready(Extracted(state): Extracted<State>) -> (StatusCode, Json<Readiness>) {
-    let parts = parts(&state.ledger().status());
+    let parts = parts(&state, &state.ledger().status());
     let (code, status) = verdict(&parts, "unavailable");
     (code, Json(Readiness { status, parts }))
 }
@@ -78,16 +78,17 @@ fn verdict(
     parts: &BTreeMap<&'static str, Part>,
     otherwise: &'static str,
 ) -> (StatusCode, &'static str) {
-    if parts.values().all(|part| part.status == "ok") {
+    if parts.values().all(|part| part.status != "failed") {
         (StatusCode::OK, "ok")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, otherwise)
     }
 }
 
-/// What the server needs: a journal that takes records, and a publisher that gets on.
-fn parts(status: &Status) -> BTreeMap<&'static str, Part> {
-    let journal = match &status.failed {
+/// What the server needs: a journal that takes records, and a publisher that gets on. Witnesses it
+/// can do without.
+fn parts(state: &State, status: &Status) -> BTreeMap<&'static str, Part> {
+    let journal = match status.failed.as_ref().or(status.unavailable.as_ref()) {
         Some(reason) => Part {
             status: "failed",
             detail: reason.clone(),
@@ -110,5 +111,9 @@ fn parts(status: &Status) -> BTreeMap<&'static str, Part> {
             ),
         },
     };
-    [("journal", journal), ("publisher", publisher)].into()
+    let mut parts = BTreeMap::from([("journal", journal), ("publisher", publisher)]);
+    if let Some(witnesses) = state.witnesses() {
+        parts.insert("witnesses", witnesses.part(state.ledger()));
+    }
+    parts
 }

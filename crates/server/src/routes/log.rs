@@ -33,11 +33,89 @@ pub(crate) async fn checkpoint(Extracted(state): Extracted<State>) -> Result<Res
     let note = state.checkpoint_note().ok_or_else(|| {
         Problem::not_found("not-published", "this log has published no checkpoint yet")
     })?;
+    Ok(self::note(note))
+}
+
+fn note(bytes: Vec<u8>) -> Response {
     let headers = [
         (CONTENT_TYPE, "text/plain; charset=utf-8"),
         (CACHE_CONTROL, "no-cache"),
     ];
-    Ok((headers, note).into_response())
+    (headers, bytes).into_response()
+}
+
+/// The latest checkpoint that witnesses vouch for
+///
+/// As `/log/checkpoint`, and cosigned by a quorum of the witnesses that this log is configured
+/// with. It may be a few seconds behind.
+#[utoipa::path(
+    get,
+    path = "/log/checkpoint.cosigned",
+    operation_id = "readCosignedCheckpoint",
+    tag = "Log",
+    responses(
+        (status = 200, description = "A signed note", body = String, content_type = "text/plain"),
+        (status = 404, description = "`not-found`: no quorum has cosigned a checkpoint, or nobody is asked to", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn cosigned(Extracted(state): Extracted<State>) -> Result<Response, Problem> {
+    let cosigned = state.ledger().cosigned().ok_or_else(|| {
+        Problem::not_found(
+            "not-found",
+            "no quorum of witnesses has cosigned a checkpoint of this log",
+        )
+    })?;
+    Ok(note(cosigned.note.to_vec()))
+}
+
+/// The log's keys
+///
+/// A policy (C2SP tlog-policy) that accepts what this log signs with both of its keys. Whoever takes
+/// it from here trusts the server for it: keep it, or compare it with one from elsewhere.
+#[utoipa::path(
+    get,
+    path = "/log/policy",
+    operation_id = "readPolicy",
+    tag = "Log",
+    responses((status = 200, description = "A policy file", body = String, content_type = "text/plain")),
+)]
+pub(crate) async fn policy(Extracted(state): Extracted<State>) -> Response {
+    note(state.ledger().policy().as_bytes().to_vec())
+}
+
+/// A timestamp
+///
+/// A time-stamping authority's answer (RFC 3161) over the text of a checkpoint: `<size>.tsr`, the
+/// checkpoint it is about as `<size>.note`, and the largest size stamped so far as `latest`.
+#[utoipa::path(
+    get,
+    path = "/log/timestamps/{name}",
+    operation_id = "readTimestamp",
+    tag = "Log",
+    params(("name" = String, Path, description = "`latest`, or such as `1234.tsr` or `1234.note`")),
+    responses(
+        (status = 200, description = "The file", body = File, content_type = "application/octet-stream"),
+        (status = 404, description = "`not-found`: no checkpoint of that size was stamped", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn timestamp(
+    Extracted(state): Extracted<State>,
+    Named(name): Named<String>,
+) -> Result<Response, Problem> {
+    let missing = Problem::not_found(
+        "not-found",
+        format!("no /log/timestamps/{name} in this log; see /log/timestamps/latest"),
+    );
+    let media_type = match name.rsplit_once('.') {
+        Some((_, "tsr")) => "application/timestamp-reply",
+        _ => "text/plain; charset=utf-8",
+    };
+    let bytes = state
+        .blocking(move |ledger| ledger.timestamp_file(&name))
+        .await?
+        .ok_or(missing)?;
+    let headers = [(CONTENT_TYPE, media_type), (CACHE_CONTROL, "no-cache")];
+    Ok((headers, bytes).into_response())
 }
 
 /// A hash tile

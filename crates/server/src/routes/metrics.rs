@@ -27,8 +27,12 @@ pub(crate) async fn metrics(
         checkpoint_age: state.checkpoint_age(&status),
         groups,
         group_records,
+        timestamps: state.ledger().timestamp_status(),
         tile_reads: status.tile_reads,
     };
+    if let Some(witnesses) = state.witnesses() {
+        state.metrics().witnesses().set(witnesses, state.ledger());
+    }
     let text = state
         .metrics()
         .encode(numbers)

@@ -14,8 +14,12 @@ const TABLE: &str = "
     get    /health/ready               -PRA
     get    /metrics                    -PRA
     get    /log/checkpoint             -PRA
+    get    /log/checkpoint.cosigned    -PRA
+    get    /log/policy                 -PRA
     get    /log/tile/{level}/{index}   -PRA
     get    /log/tile/entries/{index}   RA
+    get    /log/timestamps/{name}      -PRA
+    get    /log/policy                 -PRA
     post   /v1/runs                    PA
     get    /v1/runs                    PRA
     get    /v1/runs/{run}              PRA

@@ -24,13 +24,13 @@ pub const MAX_PRINCIPAL_BYTES: usize = u8::MAX as usize;
 /// The longest payload of a group, in bytes; what one request may bring is far below.
 pub const MAX_PAYLOAD_BYTES: usize = 16 << 20;
 
-pub(super) const MAGIC: [u8; 7] = *b"\xferataj\n";
+pub(crate) const MAGIC: [u8; 7] = *b"\xferataj\n";
 const VERSION: u8 = 1;
-pub(super) const HEADER_BYTES: usize = 28;
+pub(crate) const HEADER_BYTES: usize = 28;
 const CHECKED_HEADER_BYTES: usize = 24;
 
 /// Writes the frame of a group into `buffer`, replacing what was there.
-pub(super) fn encode(
+pub(crate) fn encode(
     buffer: &mut Vec<u8>,
     first_index: u64,
     entries: &[JournalEntry<'_>],
@@ -92,8 +92,8 @@ fn checksum(header: &[u8], payload: &[u8]) -> u32 {
 
 /// What a header says; nothing of it is to be believed before [`Header::open`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Header {
-    pub(super) payload_bytes: usize,
+pub(crate) struct Header {
+    pub(crate) payload_bytes: usize,
     first_index: u64,
     count: u32,
     checksum: u32,
@@ -101,7 +101,7 @@ pub(super) struct Header {
 
 /// Why bytes are no frame.
 #[derive(Debug)]
-pub(super) enum Bad {
+pub(crate) enum Bad {
     /// They may be what is left of a group that was being written.
     Torn(String),
     /// They were written so, or changed later.
@@ -109,7 +109,7 @@ pub(super) enum Bad {
 }
 
 impl Header {
-    pub(super) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, Bad> {
+    pub(crate) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, Bad> {
         if bytes[..7] != MAGIC {
             return Err(Bad::Torn("no group starts here".to_owned()));
         }
@@ -135,7 +135,7 @@ impl Header {
     }
 
     /// Checks the payload against the header, and both against the index at which the group has to start.
-    pub(super) fn open<'a>(
+    pub(crate) fn open<'a>(
         &self,
         header: &[u8; HEADER_BYTES],
         payload: &'a [u8],
@@ -180,7 +180,7 @@ impl Header {
 }
 
 /// Where in `tail` the first good group that starts after `index` is, and its first index.
-pub(super) fn find_later(tail: &[u8], index: u64) -> Option<(usize, u64)> {
+pub(crate) fn find_later(tail: &[u8], index: u64) -> Option<(usize, u64)> {
     let mut from = 0;
     while let Some(at) = tail[from..]
         .windows(MAGIC.len())
@@ -211,7 +211,7 @@ pub struct Entries<'a> {
 }
 
 impl<'a> Entries<'a> {
-    pub(super) fn new(payload: &'a [u8]) -> Self {
+    pub(crate) fn new(payload: &'a [u8]) -> Self {
         Self { rest: payload }
     }
 }

@@ -150,7 +150,7 @@ impl<'a> SegmentReader<'a> {
         Ok(written)
     }
 
-    fn judge(&mut self, reason: &str) -> Result<u64> {
+    pub(super) fn judge(&mut self, reason: &str) -> Result<u64> {
         let rest = self.written_bytes()?;
         if rest > (HEADER_BYTES + MAX_PAYLOAD_BYTES) as u64 {
             return Err(self.corrupt(format!(

@@ -56,6 +56,15 @@ impl SettingStore for SqliteMeta {
         })
     }
 
+    fn kv_names(&self) -> Result<Vec<String>> {
+        self.read("list settings", |transaction| {
+            let mut query =
+                transaction.prepare_cached("SELECT name FROM settings ORDER BY name")?;
+            let names = query.query_map([], |row| row.get(0))?;
+            Ok(names.collect::<rusqlite::Result<_>>()?)
+        })
+    }
+
     fn kv_put(&self, name: &str, value: &[u8]) -> Result<()> {
         self.write("write a setting", |transaction| {
             transaction

@@ -3,11 +3,11 @@
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tlog::Hash;
 
-use super::spans::{merge, unpack};
 use super::update::{Round, indexed_size};
 use super::{Fault, SqliteMeta, at_most, fixed, loaded};
 use crate::error::Result;
-use crate::meta::{IndexStore, IndexUpdate, RunRow, Span, StreamRow};
+use crate::meta::{IndexRow, IndexStore, IndexUpdate, KindRow, RangeRow, RunRow, Span, StreamRow};
+use crate::spans::{Collector, unpack};
 
 impl IndexStore for SqliteMeta {
     fn apply(&self, update: &IndexUpdate) -> Result<()> {
@@ -104,7 +104,7 @@ impl IndexStore for SqliteMeta {
             let Ok(from_bundle) = i64::try_from(from_bundle) else { return Ok(Vec::new()) };
             let mut query = transaction.prepare_cached(sql)?;
             let rows = query.query_map(params![kind, from_bundle, at_most(limit), scope], |row| row.get(0))?;
-            rows.map(|bundle| loaded(bundle?)).collect()
+            rows.map(|bundle| Ok(loaded(bundle?)?)).collect()
         })
     }
 
@@ -140,6 +140,67 @@ impl IndexStore for SqliteMeta {
             )
         })
     }
+
+    fn index_rows(&self, visit: &mut dyn FnMut(IndexRow) -> Result<()>) -> Result<()> {
+        self.read("read the index", |transaction| rows(transaction, visit))
+    }
+}
+
+/// All of the index, table by table.
+fn rows(
+    transaction: &Transaction<'_>,
+    visit: &mut dyn FnMut(IndexRow) -> Result<()>,
+) -> Result<(), Fault> {
+    let mut query = transaction.prepare_cached(&format!("{STREAMS} ORDER BY scope, stream"))?;
+    for row in query.query_map([], stream_columns)? {
+        visit(IndexRow::Stream(stream_row(row?)?))?;
+    }
+    let mut query = transaction.prepare_cached(
+        "SELECT scope, stream, first_seq, count, first_index, spans FROM ranges
+         JOIN streams ON streams.id = stream_id JOIN scopes ON scopes.id = streams.scope_id
+         ORDER BY scope, stream, first_seq",
+    )?;
+    let mut found = query.query([])?;
+    while let Some(row) = found.next()? {
+        let (scope, stream): (String, String) = (row.get(0)?, row.get(1)?);
+        let mut first_seq = loaded(row.get(2)?)?;
+        let packed: Option<Vec<u8>> = row.get(5)?;
+        let spans = unpack(
+            loaded(row.get(4)?)?,
+            loaded(row.get(3)?)?,
+            packed.as_deref(),
+        )?;
+        for span in spans {
+            visit(IndexRow::Range(RangeRow {
+                scope: scope.clone(),
+                stream: stream.clone(),
+                first_seq,
+                count: span.count,
+                first_index: span.first_index,
+            }))?;
+            first_seq += span.count;
+        }
+    }
+    let mut query = transaction.prepare_cached(
+        "SELECT scope, kind, bundle FROM kinds JOIN scopes ON scopes.id = scope_id
+         JOIN kind_names ON kind_names.id = kind_id ORDER BY scope, kind, bundle",
+    )?;
+    let mut found = query.query([])?;
+    while let Some(row) = found.next()? {
+        visit(IndexRow::Kind(KindRow {
+            scope: row.get(0)?,
+            kind: row.get(1)?,
+            bundle: loaded(row.get(2)?)?,
+        }))?;
+    }
+    for run in runs(
+        transaction,
+        "WHERE ?1 = ?2 ORDER BY runs.run",
+        params![1, 1],
+    )? {
+        visit(IndexRow::Run(run))?;
+    }
+    Ok(())
 }
 
 const STREAMS: &str = "SELECT scope, stream, next_seq, head, key, state FROM streams JOIN scopes ON scopes.id = scope_id";
@@ -201,7 +262,6 @@ fn runs(
     Ok(found)
 }
 
-/// Rounds do not overlap in the log, but the rows of one round do: so whole rounds are read, and sorted.
 fn spans(
     transaction: &Transaction<'_>,
     scope: &str,
@@ -228,35 +288,17 @@ fn spans(
         "SELECT round, first_index, count, spans FROM ranges WHERE scope_id = ?1 AND round >= ?2 ORDER BY round",
     )?;
     let mut rows = query.query(params![scope_id, first_round])?;
-    let mut found: Vec<Span> = Vec::new();
-    let mut round: Vec<Span> = Vec::new();
-    let mut current = first_round;
+    let mut found = Collector::new(from, limit);
     while let Some(row) = rows.next()? {
-        let of = row.get(0)?;
-        if of != current {
-            current = of;
-            merge(&mut found, &mut round);
-            if found.len() > limit {
-                break;
-            }
-        }
         let packed: Option<Vec<u8>> = row.get(3)?;
-        for span in unpack(
+        let spans = unpack(
             loaded(row.get(1)?)?,
             loaded(row.get(2)?)?,
             packed.as_deref(),
-        )? {
-            let end = span.first_index + span.count;
-            if end > from {
-                let first_index = span.first_index.max(from);
-                round.push(Span {
-                    first_index,
-                    count: end - first_index,
-                });
-            }
+        )?;
+        if !found.add(row.get(0)?, spans) {
+            break;
         }
     }
-    merge(&mut found, &mut round);
-    found.truncate(limit);
-    Ok(found)
+    Ok(found.finish())
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, params};
 
-use super::{Fault, SqliteMeta, fixed};
+use super::{Fault, SqliteMeta, at_most, fixed};
 use crate::error::{Result, StoreError};
 use crate::meta::{SubjectKey, SubjectKeyRow, SubjectKeyStore};
 
@@ -44,6 +44,20 @@ impl SubjectKeyStore for SqliteMeta {
                 .query_row([id], columns)
                 .optional()?;
             row.map(subject_key).transpose()
+        })
+    }
+
+    fn list_subject_keys(
+        &self,
+        after: Option<&[u8; 16]>,
+        limit: usize,
+    ) -> Result<Vec<SubjectKeyRow>> {
+        self.read("list subjects' keys", |transaction| {
+            let after = after.map(<[u8; 16]>::as_slice).unwrap_or_default();
+            let mut query = transaction
+                .prepare_cached(&format!("{COLUMNS} WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
+            let rows = query.query_map(params![after, at_most(limit)], columns)?;
+            rows.map(|row| subject_key(row?)).collect()
         })
     }
 

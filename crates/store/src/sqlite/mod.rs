@@ -8,7 +8,6 @@ mod index;
 mod keys;
 mod leases;
 mod schema;
-mod spans;
 mod tokens;
 mod update;
 
@@ -21,6 +20,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::error::{Result, StoreError};
+use crate::rows::{at_most, fixed, loaded, stored};
 
 /// How many idle connections are kept for reading; more are opened while they are needed.
 const IDLE_READERS: usize = 4;
@@ -137,26 +137,7 @@ fn configure(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// Why a transaction was rolled back.
-#[derive(Debug)]
-enum Fault {
-    Database(rusqlite::Error),
-    /// A value that this program never writes.
-    Damaged(String),
-    /// What the contract refuses.
-    Refused(StoreError),
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
-        Self::Refused(error)
-    }
-}
+type Fault = crate::rows::Fault<rusqlite::Error>;
 
 fn sort(path: &Path, action: &'static str, error: rusqlite::Error) -> StoreError {
     use rusqlite::ErrorCode;
@@ -181,32 +162,4 @@ fn sort(path: &Path, action: &'static str, error: rusqlite::Error) -> StoreError
             source: Box::new(error),
         },
     }
-}
-
-/// An unsigned number as SQLite has them.
-fn stored(value: u64) -> Result<i64, Fault> {
-    i64::try_from(value).map_err(|_| {
-        Fault::Refused(StoreError::TooLarge {
-            what: "a number",
-            found: value,
-            limit: i64::MAX as u64,
-        })
-    })
-}
-
-/// An unsigned number as it was stored.
-fn loaded(value: i64) -> Result<u64, Fault> {
-    u64::try_from(value)
-        .map_err(|_| Fault::Damaged(format!("{value} stands where a number from 0 on should")))
-}
-
-/// Bytes of a fixed length, as they were stored.
-fn fixed<const N: usize>(bytes: Vec<u8>) -> Result<[u8; N], Fault> {
-    <[u8; N]>::try_from(bytes)
-        .map_err(|bytes| Fault::Damaged(format!("{} bytes stand where {N} should", bytes.len())))
-}
-
-/// `limit` as SQLite takes it.
-fn at_most(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }

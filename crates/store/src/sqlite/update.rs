@@ -4,18 +4,17 @@ use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::spans::{MAX_SPANS, pack, push};
 use super::{Fault, loaded, stored};
 use crate::error::StoreError;
-use crate::meta::{IndexUpdate, RangeRow, RunRow, Span, StreamRow};
+use crate::meta::{IndexUpdate, RunRow, StreamRow};
+use crate::spans::{StreamSpans, rows};
 
 /// How many records the tables cover.
 pub(super) fn indexed_size(transaction: &Transaction<'_>) -> Result<u64, Fault> {
-    loaded(
-        transaction
-            .prepare_cached("SELECT size FROM indexed")?
-            .query_row([], |row| row.get(0))?,
-    )
+    let size = transaction
+        .prepare_cached("SELECT size FROM indexed")?
+        .query_row([], |row| row.get(0))?;
+    Ok(loaded(size)?)
 }
 
 /// One round on its way into the tables.
@@ -54,13 +53,8 @@ impl<'a> Round<'a> {
         for stream in &self.new.streams {
             self.stream(stream)?;
         }
-        // Ranges of one stream together, in their order, so that each group becomes one row.
-        let mut ranges: Vec<&RangeRow> = self.new.ranges.iter().collect();
-        ranges.sort_by_key(|range| (&range.scope, &range.stream));
-        for group in ranges.chunk_by(|a, b| a.scope == b.scope && a.stream == b.stream) {
-            for part in continuous(group) {
-                self.ranges(part)?;
-            }
+        for row in rows(&self.new.ranges) {
+            self.ranges(&row)?;
         }
         for kind in &self.new.kinds {
             self.kind(&kind.scope, &kind.kind, kind.bundle)?;
@@ -100,29 +94,12 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Adds ranges of one stream whose seqs follow one another.
-    fn ranges(&mut self, ranges: &[&'a RangeRow]) -> Result<(), Fault> {
-        let (Some(first), Some(last)) = (ranges.first(), ranges.last()) else {
-            return Ok(());
-        };
-        let stream = self.stream_id(first)?;
-        let scope = self.scope(&first.scope)?;
-        let mut spans: Vec<Span> = Vec::with_capacity(ranges.len());
-        for range in ranges {
-            push(
-                &mut spans,
-                Span {
-                    first_index: range.first_index,
-                    count: range.count,
-                },
-            );
-        }
-        let count: u64 = ranges.iter().map(|range| range.count).sum();
-        let last_index = stored(last.first_index + last.count - 1)?;
-        if spans.len() == 1 && self.extend(stream, first, count, last_index)? {
+    fn ranges(&mut self, row: &StreamSpans<'a>) -> Result<(), Fault> {
+        let stream = self.stream_id(row.scope, row.stream)?;
+        let scope = self.scope(row.scope)?;
+        if row.spans.len() == 1 && self.extend(stream, row)? {
             return Ok(());
         }
-        let packed = (spans.len() > 1).then(|| pack(&spans));
         self.tables
             .prepare_cached(
                 "INSERT INTO ranges (stream_id, first_seq, scope_id, round, count, first_index, last_index, spans)
@@ -130,25 +107,19 @@ impl<'a> Round<'a> {
             )?
             .execute(params![
                 stream,
-                stored(first.first_seq)?,
+                stored(row.first_seq)?,
                 scope,
                 stored(self.new.from)?,
-                stored(count)?,
-                stored(first.first_index)?,
-                last_index,
-                packed
+                stored(row.count)?,
+                stored(row.first_index())?,
+                stored(row.last_index())?,
+                row.packed()
             ])?;
         Ok(())
     }
 
     /// Lets the stream's last row grow, if it has a single span and this continues it.
-    fn extend(
-        &self,
-        stream: i64,
-        first: &RangeRow,
-        count: u64,
-        last_index: i64,
-    ) -> Result<bool, Fault> {
+    fn extend(&self, stream: i64, row: &StreamSpans<'_>) -> Result<bool, Fault> {
         let changed = self
             .tables
             .prepare_cached(
@@ -156,23 +127,26 @@ impl<'a> Round<'a> {
                  WHERE stream_id = ?3 AND spans IS NULL AND first_seq + count = ?4 AND first_index + count = ?5
                    AND first_seq = (SELECT max(first_seq) FROM ranges WHERE stream_id = ?3)",
             )?
-            .execute(params![stored(count)?, last_index, stream, stored(first.first_seq)?, stored(first.first_index)?])?;
+            .execute(params![
+                stored(row.count)?,
+                stored(row.last_index())?,
+                stream,
+                stored(row.first_seq)?,
+                stored(row.first_index())?
+            ])?;
         Ok(changed > 0)
     }
 
-    fn stream_id(&mut self, range: &'a RangeRow) -> Result<i64, Fault> {
-        if let Some(id) = self
-            .streams
-            .get(&(range.scope.as_str(), range.stream.as_str()))
-        {
+    fn stream_id(&mut self, scope: &'a str, stream: &'a str) -> Result<i64, Fault> {
+        if let Some(id) = self.streams.get(&(scope, stream)) {
             return Ok(*id);
         }
-        let scope = self.scope(&range.scope)?;
+        let scope_id = self.scope(scope)?;
         let id = self
             .tables
             .prepare_cached("SELECT id FROM streams WHERE scope_id = ?1 AND stream = ?2")?
-            .query_row(params![scope, range.stream], |row| row.get(0))?;
-        self.streams.insert((&range.scope, &range.stream), id);
+            .query_row(params![scope_id, stream], |row| row.get(0))?;
+        self.streams.insert((scope, stream), id);
         Ok(id)
     }
 
@@ -246,13 +220,4 @@ impl<'a> Round<'a> {
             .execute([text])?;
         Ok(self.tables.last_insert_rowid())
     }
-}
-
-/// Splits one stream's ranges where a row ends: at a gap in the seqs, or after [`MAX_SPANS`].
-fn continuous<'a, 'b>(group: &'b [&'a RangeRow]) -> impl Iterator<Item = &'b [&'a RangeRow]> {
-    group
-        .chunk_by(|a, b| {
-            a.first_seq + a.count == b.first_seq && a.first_index + a.count <= b.first_index
-        })
-        .flat_map(|part| part.chunks(MAX_SPANS))
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use tlog::Hash;
 
-use crate::{IndexStore, IndexUpdate, KindRow, RangeRow, RunRow, Span, StoreError, StreamRow};
+use crate::{
+    IndexRow, IndexStore, IndexUpdate, KindRow, RangeRow, RunRow, Span, StoreError, StreamRow,
+};
 
 /// Runs all of it on stores that `new` makes.
 pub fn index<P, S: IndexStore>(new: impl Fn() -> (P, S)) {
@@ -20,6 +22,76 @@ pub fn index<P, S: IndexStore>(new: impl Fn() -> (P, S)) {
     knows_runs(&store);
     let (_place, store) = new();
     clears(&store);
+    let (_place, store) = new();
+    shows_its_rows(&store);
+}
+
+fn shows_its_rows(store: &impl IndexStore) {
+    let kind = |scope: &str, kind: &str, bundle| KindRow {
+        scope: scope.to_owned(),
+        kind: kind.to_owned(),
+        bundle,
+    };
+    let update = IndexUpdate {
+        from: 0,
+        to: 5,
+        streams: vec![
+            stream("r", "b", 2),
+            stream("ledger", "Z", 1),
+            stream("r", "a", 2),
+        ],
+        ranges: vec![
+            range("r", "a", 0, 1, 0),
+            range("r", "a", 1, 1, 3),
+            range("r", "b", 0, 2, 1),
+            range("ledger", "Z", 0, 1, 4),
+        ],
+        kinds: vec![kind("r", "y", 0), kind("r", "x", 0), kind("ledger", "x", 0)],
+        runs: vec![run("r2", "n", 3), run("r1", "n", 0)],
+    };
+    store.apply(&update).unwrap();
+    let more = IndexUpdate {
+        from: 5,
+        to: 6,
+        streams: vec![stream("r", "a", 3)],
+        ranges: vec![range("r", "a", 2, 1, 5)],
+        ..IndexUpdate::default()
+    };
+    store.apply(&more).unwrap();
+    let mut seen = Vec::new();
+    store
+        .index_rows(&mut |row| {
+            seen.push(row);
+            Ok(())
+        })
+        .unwrap();
+    let expected: Vec<IndexRow> = [
+        stream("ledger", "Z", 1),
+        stream("r", "a", 3),
+        stream("r", "b", 2),
+    ]
+    .map(IndexRow::Stream)
+    .into_iter()
+    .chain(
+        [
+            range("ledger", "Z", 0, 1, 4),
+            range("r", "a", 0, 1, 0),
+            range("r", "a", 1, 1, 3),
+            range("r", "a", 2, 1, 5),
+            range("r", "b", 0, 2, 1),
+        ]
+        .map(IndexRow::Range),
+    )
+    .chain([kind("ledger", "x", 0), kind("r", "x", 0), kind("r", "y", 0)].map(IndexRow::Kind))
+    .chain([run("r1", "n", 0), run("r2", "n", 3)].map(IndexRow::Run))
+    .collect();
+    assert_eq!(seen, expected);
+    let stop = store.index_rows(&mut |_| {
+        Err(StoreError::Injected {
+            what: "stop".to_owned(),
+        })
+    });
+    assert!(matches!(stop, Err(StoreError::Injected { .. })));
 }
 
 fn stream(scope: &str, stream: &str, next_seq: u64) -> StreamRow {

@@ -130,7 +130,16 @@ pub fn subject_keys<P, S: SubjectKeyStore>(new: impl Fn() -> (P, S)) {
         );
         assert_eq!(store.subject_key("R3", "p-b").unwrap(), None, "all or none");
     }
+    let page = store.list_subject_keys(None, 2).unwrap();
+    assert_eq!(page, rows[..2]);
+    let page = store.list_subject_keys(Some(&page[1].key.id), 2).unwrap();
+    assert_eq!(page, rows[2..]);
     assert!(store.destroy_subject_key(&[1; 16]).unwrap());
+    let destroyed = store.list_subject_keys(None, 1).unwrap();
+    assert_eq!(
+        (destroyed[0].key.id, &destroyed[0].key.wrapped),
+        ([1; 16], &None)
+    );
     assert!(!store.destroy_subject_key(&[1; 16]).unwrap());
     assert!(!store.destroy_subject_key(&[77; 16]).unwrap());
     let tombstone = SubjectKey {
@@ -207,6 +216,10 @@ pub fn settings<P, S: SettingStore>(new: impl Fn() -> (P, S)) {
         assert_eq!(store.kv_get("origin").unwrap().as_deref(), Some(value));
     }
     assert_eq!(store.kv_get("origin ").unwrap(), None);
+    for name in ["z", "Z", "a"] {
+        store.kv_put(name, b"1").unwrap();
+    }
+    assert_eq!(store.kv_names().unwrap(), ["Z", "a", "origin", "z"]);
 }
 
 /// One holder at a time, until it lets go or time has run out.

@@ -15,8 +15,12 @@ mod index;
 mod journal;
 mod meta;
 mod objects;
+#[cfg(test)]
+mod postgres;
+mod shared_journal;
 
 pub use index::index;
 pub use journal::journal;
 pub use meta::{checkpoints, leases, settings, subject_keys, tokens};
 pub use objects::objects;
+pub use shared_journal::shared_journal;

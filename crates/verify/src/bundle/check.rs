@@ -17,7 +17,7 @@ use crate::pipeline::{self, Work};
 use crate::report::{Check, Failure, Report, SealedValues, Subject};
 use crate::signatures::{SignatureJob, Signatures};
 use crate::trust::{self, SignedRoot};
-use crate::{Options, VerifyError};
+use crate::{Options, VerifyError, stamps};
 
 /// Entries that are hashed and parsed in one go.
 const CHUNK: usize = 256;
@@ -83,6 +83,10 @@ pub fn read(
         since(note, policy, &signed, &mut report);
     }
     let total = header.entries;
+    for stamp in &header.timestamps {
+        stamps::check(stamp, &signed, options, None, &mut report);
+    }
+    stamps::expected(options, &mut report);
     let proof = reader.take_proof();
 
     let work = BundleWork {

@@ -6,6 +6,10 @@
 //! "rlhf-audit-bundle/v1\n"
 //! run, 26 bytes, "\n"
 //! u32 length, checkpoint note
+//! in v2 alone: u16 count from 1, that many timestamps:
+//!     u32 length, text of an earlier checkpoint or of this one
+//!     u32 length, TimeStampResp
+//!     u16 count, that many hashes of 32 bytes: the consistency proof
 //! u64 count, that many proof hashes of 32 bytes
 //! u64 count, that many entries, by ascending index:
 //!     u64 index
@@ -18,10 +22,29 @@ use std::io::{self, Read, Write};
 
 /// What every bundle of this format begins with.
 pub const MAGIC: &[u8; 21] = b"rlhf-audit-bundle/v1\n";
+/// What a bundle with timestamps begins with.
+pub const MAGIC_V2: &[u8; 21] = b"rlhf-audit-bundle/v2\n";
+/// Timestamps in one bundle: a few authorities' word on one checkpoint each.
+const MAX_TIMESTAMPS: usize = 16;
+/// The most bytes of a stamped text, and of an answer.
+const MAX_STAMP_BYTES: usize = crate::timestamp::MAX_RESPONSE_BYTES;
+/// A consistency proof has at most two hashes a level.
+const MAX_PROOF_HASHES: u16 = 128;
 /// Bytes of a run's ULID.
 const RUN_BYTES: usize = 26;
 /// A record has at most 16 sealed fields of 1 MiB each; base64 and JSON escapes at most sextuple that.
 const MAX_OPENINGS_BYTES: u32 = 128 << 20;
+
+/// A timestamp as it stands in a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// The text of the checkpoint that was stamped.
+    pub text: Vec<u8>,
+    /// The authority's answer: a `TimeStampResp`, DER.
+    pub response: Vec<u8>,
+    /// Shows that the bundle's checkpoint has grown from the stamped one (RFC 6962, section 2.1.2).
+    pub proof: Vec<[u8; 32]>,
+}
 
 /// Writes a bundle to `W`, entry by entry. It keeps nothing but its place.
 #[derive(Debug)]
@@ -39,9 +62,25 @@ impl<W: Write> Writer<W> {
     ///
     /// `InvalidInput` if `run` is not 26 bytes or the note is over 1 MiB, else those of `out`.
     pub fn new(
+        out: W,
+        run: &str,
+        checkpoint: &[u8],
+        proof: &[[u8; 32]],
+        entries: u64,
+    ) -> io::Result<Self> {
+        Self::with_timestamps(out, run, checkpoint, &[], proof, entries)
+    }
+
+    /// As [`Writer::new`], with timestamps. Without any the bytes are the same.
+    ///
+    /// # Errors
+    ///
+    /// As [`Writer::new`], and `InvalidInput` if a timestamp's parts are too long, or too many.
+    pub fn with_timestamps(
         mut out: W,
         run: &str,
         checkpoint: &[u8],
+        timestamps: &[Stamp],
         proof: &[[u8; 32]],
         entries: u64,
     ) -> io::Result<Self> {
@@ -56,11 +95,18 @@ impl<W: Write> Writer<W> {
                 checkpoint.len()
             )));
         }
-        out.write_all(MAGIC)?;
+        out.write_all(if timestamps.is_empty() {
+            MAGIC
+        } else {
+            MAGIC_V2
+        })?;
         out.write_all(run.as_bytes())?;
         out.write_all(b"\n")?;
         out.write_all(&(checkpoint.len() as u32).to_be_bytes())?;
         out.write_all(checkpoint)?;
+        if !timestamps.is_empty() {
+            write_timestamps(&mut out, timestamps)?;
+        }
         out.write_all(&(proof.len() as u64).to_be_bytes())?;
         for hash in proof {
             out.write_all(hash)?;
@@ -122,6 +168,71 @@ impl<W: Write> Writer<W> {
     }
 }
 
+fn write_timestamps(out: &mut impl Write, timestamps: &[Stamp]) -> io::Result<()> {
+    if timestamps.len() > MAX_TIMESTAMPS {
+        return Err(invalid(format!("{} timestamps", timestamps.len())));
+    }
+    out.write_all(&(timestamps.len() as u16).to_be_bytes())?;
+    for stamp in timestamps {
+        if stamp.text.len() > MAX_STAMP_BYTES
+            || stamp.response.len() > MAX_STAMP_BYTES
+            || stamp.proof.len() > usize::from(MAX_PROOF_HASHES)
+        {
+            return Err(invalid("a timestamp too long".into()));
+        }
+        out.write_all(&(stamp.text.len() as u32).to_be_bytes())?;
+        out.write_all(&stamp.text)?;
+        out.write_all(&(stamp.response.len() as u32).to_be_bytes())?;
+        out.write_all(&stamp.response)?;
+        out.write_all(&(stamp.proof.len() as u16).to_be_bytes())?;
+        for hash in &stamp.proof {
+            out.write_all(hash)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_timestamps(input: &mut impl Read) -> Result<Vec<Stamp>, FormatError> {
+    let count = u16::from_be_bytes(array(input, "the count of timestamps")?);
+    if count == 0 || usize::from(count) > MAX_TIMESTAMPS {
+        return Err(FormatError::Broken {
+            expected: "1 to 16 timestamps",
+            found: count.to_string(),
+        });
+    }
+    let mut timestamps = Vec::new();
+    for _ in 0..count {
+        let mut part = |expected| {
+            let length = u32::from_be_bytes(array(input, expected)?);
+            if length as usize > MAX_STAMP_BYTES {
+                return Err(FormatError::Broken {
+                    expected: "at most 64 KiB of a timestamp",
+                    found: format!("a length of {length} bytes"),
+                });
+            }
+            bytes(input, u64::from(length), expected)
+        };
+        let text = part("a stamped checkpoint")?;
+        let response = part("a timestamp")?;
+        let count = u16::from_be_bytes(array(input, "the count of a timestamp's hashes")?);
+        if count > MAX_PROOF_HASHES {
+            return Err(FormatError::Broken {
+                expected: "at most 128 hashes of a timestamp",
+                found: count.to_string(),
+            });
+        }
+        let proof = (0..count)
+            .map(|_| array(input, "a timestamp's hash"))
+            .collect::<Result<_, _>>()?;
+        timestamps.push(Stamp {
+            text,
+            response,
+            proof,
+        });
+    }
+    Ok(timestamps)
+}
+
 fn invalid(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
@@ -133,6 +244,8 @@ pub struct Header {
     pub run: String,
     /// The signed checkpoint note.
     pub checkpoint: Vec<u8>,
+    /// Timestamps, if it has any.
+    pub timestamps: Vec<Stamp>,
     /// The multi-proof.
     pub proof: Vec<[u8; 32]>,
     /// How many entries follow.
@@ -183,7 +296,8 @@ impl<R: Read> Reader<R> {
     /// [`FormatError`].
     pub fn new(mut input: R) -> Result<Self, FormatError> {
         let magic: [u8; 21] = array(&mut input, "the first line `rlhf-audit-bundle/v1`")?;
-        if &magic != MAGIC {
+        let stamped = &magic == MAGIC_V2;
+        if !stamped && &magic != MAGIC {
             return Err(FormatError::Broken {
                 expected: "the first line `rlhf-audit-bundle/v1`",
                 found: format!("{:?}", String::from_utf8_lossy(&magic)),
@@ -206,6 +320,11 @@ impl<R: Read> Reader<R> {
             });
         }
         let checkpoint = bytes(&mut input, u64::from(length), "the checkpoint note")?;
+        let timestamps = if stamped {
+            read_timestamps(&mut input)?
+        } else {
+            Vec::new()
+        };
         let count = u64::from_be_bytes(array(&mut input, "the count of proof hashes")?);
         // Grows with what is there, so that a forged count costs no memory.
         let mut proof = Vec::new();
@@ -216,6 +335,7 @@ impl<R: Read> Reader<R> {
         let header = Header {
             run,
             checkpoint,
+            timestamps,
             proof,
             entries,
         };
@@ -373,8 +493,48 @@ mod tests {
         assert_eq!(small(), expected);
     }
 
+    fn stamped() -> Vec<u8> {
+        let stamp = Stamp {
+            text: b"text\n".into(),
+            response: vec![0x30, 0],
+            proof: vec![[9; 32]],
+        };
+        let mut writer =
+            Writer::with_timestamps(Vec::new(), RUN, b"note\n", &[stamp], &[], 1).unwrap();
+        writer.entry(3, b"{}", b"").unwrap();
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn timestamps_stand_behind_the_note_and_make_it_v2() {
+        let mut expected = b"rlhf-audit-bundle/v2\n".to_vec();
+        expected.extend(RUN.as_bytes());
+        expected.extend(b"\n\0\0\0\x05note\n");
+        expected.extend(b"\0\x01\0\0\0\x05text\n\0\0\0\x02\x30\0\0\x01");
+        expected.extend([9; 32]);
+        expected.extend([0; 8]);
+        expected.extend(b"\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x03\0\x02{}\0\0\0\0");
+        assert_eq!(stamped(), expected);
+        let (header, entries) = read(&expected).unwrap();
+        assert_eq!((header.timestamps.len(), entries.len()), (1, 1));
+        assert_eq!(header.timestamps[0].proof, vec![[9; 32]]);
+        // v2 is for bundles with timestamps: there are not two spellings of one bundle.
+        let mut none = small();
+        none[19] = b'2';
+        none.splice(57..57, [0, 0]);
+        assert!(read(&none).is_err());
+    }
+
     #[test]
     fn every_truncation_and_every_byte_more_is_refused() {
+        let whole = stamped();
+        for length in 0..whole.len() {
+            assert!(
+                read(&whole[..length]).is_err(),
+                "{length} of {}",
+                whole.len()
+            );
+        }
         let whole = small();
         assert!(read(&whole).is_ok());
         for length in 0..whole.len() {

@@ -5,4 +5,4 @@
 pub mod check;
 pub mod format;
 
-pub use format::{Entry, FormatError, Header, Reader, Writer};
+pub use format::{Entry, FormatError, Header, Reader, Stamp, Writer};
