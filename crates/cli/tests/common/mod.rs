@@ -42,9 +42,13 @@ impl Desk {
             "RLHF_AUDIT_DATABASE_URL",
             "RLHF_AUDIT_OBJECTS",
             "PORT",
+            "RLHF_AUDIT_WITNESS_POLICY",
+            "RLHF_AUDIT_REQUIRE_QUORUM",
         ] {
             command.env_remove(variable);
         }
+        // What a client remembers of servers is this desk's own: ports come round again.
+        command.env("RLHF_AUDIT_STATE_DIR", self.dir.path().join("state"));
         command
     }
 
