@@ -17,6 +17,8 @@ mod outcome;
 #[cfg(feature = "full")]
 mod place;
 #[cfg(feature = "full")]
+mod policy;
+#[cfg(feature = "full")]
 mod producer;
 
 use std::process::ExitCode;

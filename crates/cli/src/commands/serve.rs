@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{Ledger, Role, Witnessing};
-use tlog::Policy;
 
 use crate::commands::timestamp::Authority;
 use crate::duration::duration;
@@ -88,10 +87,7 @@ impl WitnessArgs {
             }
             return Ok(None);
         };
-        let bytes = std::fs::read(path)
-            .map_err(|e| Failure::unavailable(format!("cannot read {}: {e}", path.display())))?;
-        let policy = Policy::parse(&bytes)
-            .map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+        let policy = crate::policy::read(path)?;
         let urls = policy
             .witnesses()
             .filter_map(|witness| witness.url.as_ref());

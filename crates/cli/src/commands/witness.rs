@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ledger::witness::{Options, Witness};
 use serde_json::json;
-use tlog::{Policy, VerifierKey};
+use tlog::Policy;
 
 use crate::commands::serve::start_logging;
 use crate::environment::{SystemClock, SystemEntropy};
@@ -134,14 +134,7 @@ fn serve(
 
 /// A log's policy, or its one key.
 fn read_log(path: &Path) -> Result<Policy, Failure> {
-    let bytes = std::fs::read(path)
-        .map_err(|e| Failure::unavailable(format!("cannot read {}: {e}", path.display())))?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
-    let policy = match text.parse::<VerifierKey>() {
-        Ok(key) => Policy::from_vkeys(&[key]),
-        Err(_) => Policy::parse(&bytes),
-    };
-    let policy = policy.map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+    let policy = crate::policy::read(path)?;
     if policy.logs().is_empty() {
         return Err(
             Failure::input(format!("{} names no log", path.display())).with_hint(
