@@ -30,6 +30,7 @@ impl Failure {
     }
 
     /// What was relied on was checked on the way, and found false. Exit code 1.
+    #[cfg(feature = "full")]
     pub(crate) fn untrue(message: impl fmt::Display) -> Self {
         Self {
             message: message.to_string(),

@@ -652,6 +652,8 @@ fn a_witness_stops_when_told_and_says_what_it_needs() {
     );
     assert!(said.contains("holds a ledger"), "{said}");
     let mut witness = Witness::start(&desk, "w0", "0");
+    // Once it answers, it listens for signals too.
+    assert_eq!(witness.get("/health/live").status, 200);
     let pid = witness.child.id().to_string();
     let told = std::process::Command::new("kill")
         .arg(&pid)
