@@ -127,10 +127,17 @@ impl Server {
         Self::start_with(desk, &[])
     }
 
+    /// With further arguments; a port of the system's choice unless they name one.
     pub(crate) fn start_with(desk: &Desk, args: &[&str]) -> Self {
-        let usual = ["serve", "--port", "0", "--admin-token", ADMIN];
+        let port = ["--port", "0"];
+        let port = if args.contains(&"--port") {
+            &[][..]
+        } else {
+            &port
+        };
+        let args = [&["serve", "--admin-token", ADMIN], port, args].concat();
         let mut child = desk
-            .command(&[&usual[..], args].concat())
+            .command(&args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
