@@ -18,8 +18,6 @@ mod outcome;
 mod place;
 mod policy;
 #[cfg(feature = "full")]
-mod policy;
-#[cfg(feature = "full")]
 mod producer;
 
 use std::process::ExitCode;
