@@ -1,5 +1,5 @@
 //! Real witnesses beside a real server: what they cosign, what they refuse, and what that is worth to
-//! whoever verifies (I17, I18).
+//! whoever verifies (I18, I19, I20).
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 

@@ -156,20 +156,29 @@ impl Ledger {
         if !meta.take_lease(CREATING, &holder, CREATING_MILLIS)? {
             return Err(LedgerError::BeingCreated);
         }
-        if Self::exists_in(&stores)? {
+        let made = Self::make_shared(dir, &options, &stores);
+        // Whoever failed lets the next one try.
+        let released = meta.release_lease(CREATING, &holder);
+        made?;
+        released?;
+        Self::open_shared(dir, options, stores)
+    }
+
+    fn make_shared(dir: &Path, options: &Options, stores: &Stores) -> Result<(), LedgerError> {
+        if Self::exists_in(stores)? {
             return Err(LedgerError::Exists {
                 dir: dir.to_path_buf(),
             });
         }
+        let meta = &*stores.meta;
         keys::create_missing(dir, &*options.entropy)?;
         let manifest = Manifest::new(options.new_origin());
         let signers = signers(dir, &manifest.origin)?;
         meta.kv_put(POLICY, policy(&signers).as_bytes())?;
-        publish_empty(meta, &signers, &options)?;
+        publish_empty(meta, &signers, options)?;
         // Last: from here on there is a ledger.
         meta.kv_put(MANIFEST, &manifest.to_bytes())?;
-        meta.release_lease(CREATING, &holder)?;
-        Self::open_shared(dir, options, stores)
+        Ok(())
     }
 
     /// Whether stores that several servers share hold a ledger.
@@ -318,6 +327,9 @@ impl Ledger {
             Ok(entries) => entries,
             Err(error) => {
                 Counters::add(&shared.status.refused, 1);
+                if let Some(reason) = shared.sealing.lost() {
+                    shared.fail(format!("a subject's key could not be written: {reason}"));
+                }
                 return Ok(Ticket::done(Err(error)));
             }
         };

@@ -150,6 +150,7 @@ impl Threads {
             policy: own_policy,
             holder: random_name(options),
             until: None,
+            unserved: Some(std::time::Instant::now()),
         });
         let publisher = Publisher {
             shared: Arc::clone(&shared),

@@ -1,4 +1,4 @@
-//! What a quorum has cosigned is kept, shown and bundled, and no later checkpoint takes it away (I18).
+//! What a quorum has cosigned is kept, shown and bundled, and no later checkpoint takes it away (I19).
 
 #![allow(
     clippy::unwrap_used,

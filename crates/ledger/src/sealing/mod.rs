@@ -9,7 +9,7 @@
 pub(crate) mod file;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
@@ -38,6 +38,8 @@ pub(crate) struct Sealing {
     by_id: RwLock<HashMap<KeyId, Option<Cipher>>>,
     /// Held while keys are made, so that a subject never gets two.
     making: Mutex<()>,
+    /// What is in the database is unknown since a sync failed: why.
+    lost: OnceLock<String>,
 }
 
 impl Sealing {
@@ -53,6 +55,7 @@ impl Sealing {
             by_subject: RwLock::default(),
             by_id: RwLock::default(),
             making: Mutex::default(),
+            lost: OnceLock::new(),
         }
     }
 
@@ -110,7 +113,11 @@ impl Sealing {
             }
         }
         if !rows.is_empty() {
-            self.meta.insert_subject_keys(&rows)?;
+            self.meta.insert_subject_keys(&rows).inspect_err(|error| {
+                if error.is_fatal() {
+                    let _ = self.lost.set(error.to_string());
+                }
+            })?;
         }
         let mut cache = self
             .by_subject
@@ -124,6 +131,11 @@ impl Sealing {
         }
         drop(making);
         Ok(())
+    }
+
+    /// Why the process has to stop, if it has.
+    pub(crate) fn lost(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
     }
 
     /// A record's entry in the file of sealed values. The openings are in field order.

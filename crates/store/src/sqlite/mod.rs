@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, ffi};
 
 use crate::error::{Result, StoreError};
 use crate::rows::{at_most, fixed, loaded, stored};
@@ -143,6 +143,10 @@ fn sort(path: &Path, action: &'static str, error: rusqlite::Error) -> StoreError
     use rusqlite::ErrorCode;
     let path = path.to_path_buf();
     let source = std::io::Error::other(error.to_string());
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    if let Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) = extended {
+        return StoreError::SyncFailed { path, source };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path, source },
         Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
