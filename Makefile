@@ -24,7 +24,7 @@ verify-only: ## Build the auditor's binary: verification alone, no server, no da
 	$(CARGO) build --release --locked -p rlhf-audit --no-default-features --features verify
 
 test: ## Run every test
-	@scripts/needs.sh cargo cc openssl postgres strace
+	@scripts/needs.sh cargo cc openssl postgres moto azurite gcp-storage-emulator strace
 	$(CARGO) test --locked --workspace
 	$(CARGO) run --locked -q -p xtask -- schemas --check
 

@@ -11,6 +11,26 @@ apt_install() { # package: as root through apt, else say what is missing and sto
   fi
 }
 
+# Servers that tests start are kept out of the system, in one directory each: target/services/<name>-<version>.
+services="$(cd "$(dirname "$0")/.." && pwd)/target/services"
+
+from_pip() { # name version requirement: in an environment of its own, which Debian's pip asks for
+  local dir="$services/$1-$2"
+  [ -e "$dir/done" ] && return
+  command -v python3 >/dev/null || apt_install python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+  rm -rf "$dir" && python3 -m venv "$dir"
+  "$dir/bin/python" -m pip install --quiet --disable-pip-version-check "$3==$2" && touch "$dir/done"
+}
+
+from_npm() { # name version
+  local dir="$services/$1-$2"
+  [ -e "$dir/done" ] && return
+  command -v npm >/dev/null || apt_install npm
+  rm -rf "$dir" && mkdir -p "$dir"
+  npm install --silent --no-audit --no-fund --prefix "$dir" "$1@$2" && touch "$dir/done"
+}
+
 for tool in "$@"; do
   case "$tool" in
     cargo)
@@ -23,6 +43,12 @@ for tool in "$@"; do
       command -v openssl >/dev/null || apt_install openssl ;;
     cargo-deny)
       command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny@0.20.2 ;;
+    azurite)
+      from_npm azurite 3.35.0 ;;
+    gcp-storage-emulator)
+      from_pip gcp-storage-emulator 2024.8.3 gcp-storage-emulator ;;
+    moto)
+      from_pip moto 5.2.5 'moto[server]' ;;
     postgres)
       # Debian keeps the server's binaries out of the path.
       compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || apt_install postgresql ;;

@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("record", &["tlog"]),
     ("store", &["tlog", "record"]),
     ("verify", &["tlog", "record"]),
+    ("monitor", &["tlog", "record", "verify"]),
     ("import", &["record"]),
     ("report", &["tlog", "record"]),
     ("client", &["tlog", "record"]),

@@ -19,6 +19,8 @@ pub(crate) mod init;
 #[cfg(feature = "full")]
 pub(crate) mod migrate;
 #[cfg(feature = "full")]
+pub(crate) mod monitor;
+#[cfg(feature = "full")]
 pub(crate) mod prove;
 #[cfg(feature = "full")]
 pub(crate) mod reindex;

@@ -16,6 +16,7 @@ mod location;
 mod outcome;
 #[cfg(feature = "full")]
 mod place;
+mod policy;
 #[cfg(feature = "full")]
 mod producer;
 
@@ -64,6 +65,9 @@ enum Command {
     /// Record a published human-feedback file
     #[cfg(feature = "full")]
     Import(commands::import::Args),
+    /// Follow somebody else's log: alert when it is false, stale or gone, and keep the evidence
+    #[cfg(feature = "full")]
+    Monitor(commands::monitor::Args),
     /// Show a record and prove that it is in the log
     #[cfg(feature = "full")]
     Prove(commands::prove::Args),
@@ -115,6 +119,8 @@ fn main() -> ExitCode {
         Command::Append(args) => commands::append::run(&args, json),
         #[cfg(feature = "full")]
         Command::Import(args) => commands::import::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Monitor(args) => commands::monitor::run(&args, json),
         #[cfg(feature = "full")]
         Command::Prove(args) => commands::prove::run(&args, json),
         #[cfg(feature = "full")]

@@ -29,6 +29,16 @@ impl Failure {
         }
     }
 
+    /// What was relied on was checked on the way, and found false. Exit code 1.
+    #[cfg(feature = "full")]
+    pub(crate) fn untrue(message: impl fmt::Display) -> Self {
+        Self {
+            message: message.to_string(),
+            hint: None,
+            exit_code: 1,
+        }
+    }
+
     /// A server, file, lock or disk that is needed is not available. Exit code 3.
     pub(crate) fn unavailable(message: impl fmt::Display) -> Self {
         Self {

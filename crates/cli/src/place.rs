@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use base64::Engine as _;
-use client::{Client, ClientError, RetryPolicy};
+use client::{Client, ClientError, Memory, RetryPolicy};
 use ledger::{Ledger, LedgerError};
 use record::{Entropy, SigningKey};
 
@@ -41,6 +41,13 @@ pub(crate) struct PlaceArgs {
     /// --server ~/.config/rlhf-audit/producer.ed25519]
     #[arg(long, value_name = "FILE", env = "RLHF_AUDIT_KEY")]
     pub(crate) key: Option<PathBuf>,
+    /// Where the last checkpoint that each server showed is remembered: a server that shows one that does not follow
+    /// from it is refused [default: ~/.config/rlhf-audit]
+    #[arg(long, value_name = "DIR", env = "RLHF_AUDIT_STATE_DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+    /// The log's policy, instead of trusting the keys that the server gives at first
+    #[arg(long, value_name = "FILE", requires = "server")]
+    pub(crate) policy: Option<PathBuf>,
 }
 
 /// An opened place: a client, and the server behind it where that is our own.
@@ -68,12 +75,38 @@ impl PlaceArgs {
                         total: PATIENCE,
                         ..RetryPolicy::default()
                     });
+                let client = self.remembering(client)?;
                 Ok(Place {
                     client,
                     embedded: None,
                 })
             }
             None => self.open_embedded(),
+        }
+    }
+
+    /// Makes the client a witness of the server's log.
+    fn remembering(&self, client: Client) -> Result<Client, Failure> {
+        let Some(dir) = self.state_dir.clone().or_else(configuration) else {
+            eprintln!(
+                "rlhf-audit: there is no home directory to remember checkpoints in, so a log that is rewritten goes \
+                 unnoticed here; name a directory with --state-dir"
+            );
+            return Ok(client);
+        };
+        let mut memory = Memory::new(dir);
+        if let Some(path) = &self.policy {
+            memory = memory.with_policy(crate::policy::read(path)?);
+        }
+        match client.clone().remembering(memory) {
+            // Nobody asked for it to be kept there.
+            Err(error @ ClientError::Memory { .. }) if self.state_dir.is_none() => {
+                eprintln!(
+                    "rlhf-audit: {error}; a log that is rewritten goes unnoticed here; name a directory with --state-dir"
+                );
+                Ok(client)
+            }
+            remembering => remembering.map_err(client_failure),
         }
     }
 
@@ -109,21 +142,24 @@ impl PlaceArgs {
                 .join("keys")
                 .join(ledger::keys::PRODUCER_ED25519));
         }
-        let configuration = std::env::var_os("XDG_CONFIG_HOME")
-            .map(PathBuf::from)
-            .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")))
-            .ok_or_else(|| {
-                Failure::input("there is no home directory to keep a producer's key in")
-                    .with_hint("name a key file with --key")
-            })?;
-        Ok(configuration
-            .join("rlhf-audit")
-            .join(ledger::keys::PRODUCER_ED25519))
+        let configuration = configuration().ok_or_else(|| {
+            Failure::input("there is no home directory to keep a producer's key in")
+                .with_hint("name a key file with --key")
+        })?;
+        Ok(configuration.join(ledger::keys::PRODUCER_ED25519))
     }
 
     fn open_embedded(&self) -> Result<Place, Failure> {
         Place::serve(self.location.open()?)
     }
+}
+
+/// Where this user's keys and memories lie.
+fn configuration() -> Option<PathBuf> {
+    let directory = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".config")))?;
+    Some(directory.join("rlhf-audit"))
 }
 
 /// Opens the ledger in a data directory.
@@ -202,8 +238,10 @@ impl Place {
             .map_err(Failure::unavailable)
     }
 
-    /// Finishes: what was acknowledged is published before this returns.
+    /// Finishes: what was acknowledged is published before this returns, and a server that contradicted itself
+    /// meanwhile is told of.
     pub(crate) fn close(mut self) -> Result<(), Failure> {
+        self.client.conclude().map_err(client_failure)?;
         self.shut_down()
     }
 
@@ -240,6 +278,10 @@ pub(crate) fn client_failure(error: ClientError) -> Failure {
         ClientError::Refused(problem) if problem.status == 401 => {
             Failure::input(&error).with_hint("give a token with --token or RLHF_AUDIT_TOKEN")
         }
+        ClientError::Contradiction { .. } => Failure::untrue(&error).with_hint(
+            "keep the evidence, and ask whoever runs the log; what it acknowledges is worth nothing until this is \
+             explained",
+        ),
         ClientError::Refused(_) | ClientError::Url { .. } | ClientError::Record(_) => {
             Failure::input(error)
         }

@@ -12,6 +12,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use client::{Client, ClientError, Wait};
@@ -81,6 +82,7 @@ struct Traced {
     child: Child,
     tracer: Option<Child>,
     stderr: Arc<Mutex<String>>,
+    reader: Option<JoinHandle<()>>,
     url: Option<String>,
 }
 
@@ -123,7 +125,7 @@ impl Traced {
             }
         }
         let all = Arc::clone(&stderr);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 *all.lock().unwrap() += &(line + "\n");
             }
@@ -132,6 +134,7 @@ impl Traced {
             child,
             tracer: None,
             stderr,
+            reader: Some(reader),
             url,
         };
         if phase == Phase::Load && traced.url.is_some() {
@@ -202,6 +205,8 @@ impl Traced {
         if let Some(mut tracer) = self.tracer.take() {
             tracer.wait().unwrap();
         }
+        // To its last word.
+        self.reader.take().unwrap().join().unwrap();
         let stderr = self.stderr.lock().unwrap().clone();
         (status, stderr)
     }

@@ -1,7 +1,8 @@
 //! One method for each thing a server does.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use record::{RunId, StreamName, Submission};
 use serde::de::DeserializeOwned;
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 use ureq::http::Method;
 
 use crate::error::ClientError;
+use crate::memory::{Guard, Memory};
 use crate::retry::RetryPolicy;
 use crate::transport::{Payload, Transport};
 use crate::types::{
@@ -17,9 +19,10 @@ use crate::types::{
 };
 
 /// A ledger's server. Clones share its connections, which are kept open between calls.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Client {
     transport: Transport,
+    guard: Option<Arc<Guard>>,
 }
 
 impl Client {
@@ -31,6 +34,7 @@ impl Client {
     pub fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
         Ok(Self {
             transport: Transport::new(url, token)?,
+            guard: None,
         })
     }
 
@@ -39,6 +43,26 @@ impl Client {
     pub fn with_retry(mut self, retry: RetryPolicy) -> Self {
         self.transport.set_retry(retry);
         self
+    }
+
+    /// The same client as a witness of its server: looks now whether the log has grown from what was
+    /// remembered, and goes on looking once a second for as long as the client lives.
+    ///
+    /// # Errors
+    /// [`ClientError::Contradiction`] where it has not; appends end in that too, once it is found.
+    /// [`ClientError::Memory`]; and as every call.
+    pub fn remembering(mut self, memory: Memory) -> Result<Self, ClientError> {
+        self.guard = Some(Arc::new(Guard::start(&self.transport, memory)?));
+        Ok(self)
+    }
+
+    /// Whether the server has contradicted itself while this client lived: to be asked when all is
+    /// done.
+    ///
+    /// # Errors
+    /// [`ClientError::Contradiction`], or what kept the client from looking.
+    pub fn conclude(&self) -> Result<(), ClientError> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.conclude())
     }
 
     /// The server's address, without a slash at its end.
@@ -132,6 +156,9 @@ impl Client {
     /// # Errors
     /// As every call; all of the records are recorded, or none.
     pub fn append_lines(&self, lines: &[u8], wait: Wait) -> Result<Appended, ClientError> {
+        if let Some(guard) = &self.guard {
+            guard.check()?;
+        }
         let path = match wait {
             Wait::Durable => "/v1/records",
             Wait::Published => "/v1/records?wait=published",
@@ -319,6 +346,15 @@ impl Client {
         };
         self.transport
             .json(&Method::POST, path, Some(payload), again)
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("transport", &self.transport)
+            .field("remembering", &self.guard.is_some())
+            .finish()
     }
 }
 

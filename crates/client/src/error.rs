@@ -65,6 +65,22 @@ pub enum ClientError {
     /// A draft that makes no record; nothing was sent.
     #[error(transparent)]
     Record(#[from] WriteError),
+    /// The server has shown what cannot both be true. It must not be trusted with anything more.
+    #[error("{what}; the evidence is in {}", evidence.display())]
+    Contradiction {
+        /// Who, and what does not go together.
+        what: String,
+        /// The directory with what the server signed.
+        evidence: std::path::PathBuf,
+    },
+    /// What is remembered of servers cannot be read or written.
+    #[error("cannot remember checkpoints: {}: {source}", path.display())]
+    Memory {
+        /// The file or directory.
+        path: std::path::PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// A downloaded file could not be written.
     #[error("cannot write the download: {0}")]
     Download(#[source] std::io::Error),

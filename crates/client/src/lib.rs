@@ -7,6 +7,7 @@
 mod client;
 mod error;
 mod joined;
+mod memory;
 mod recorder;
 mod retry;
 mod transport;
@@ -15,6 +16,7 @@ mod types;
 
 pub use client::Client;
 pub use error::{ClientError, Problem};
+pub use memory::Memory;
 pub use recorder::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Recorder};
 pub use retry::RetryPolicy;
 pub use tsa::TimeStampingAuthority;

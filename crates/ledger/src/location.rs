@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use store::{
     CheckpointStore as _, DataDir, DirObjects, FileJournal, JournalOptions, MetaStore, ObjectStore,
-    PgJournal, PgMeta, PgOptions, Postgres, SettingStore as _, SqliteMeta, StoreError,
+    PgJournal, PgMeta, PgOptions, Postgres, RemoteObjects, SettingStore as _, SqliteMeta,
 };
 
 use crate::LedgerError;
@@ -110,13 +110,7 @@ impl Location {
         tmp: &Path,
     ) -> Result<Arc<dyn ObjectStore>, LedgerError> {
         Ok(match &self.objects_url {
-            Some(_) => {
-                return Err(StoreError::BadConfig {
-                    what: "--objects",
-                    reason: "object stores are not built into this version".to_owned(),
-                }
-                .into());
-            }
+            Some(url) => Arc::new(RemoteObjects::open(url, &self.object_options)?),
             None => Arc::new(DirObjects::open(dir, tmp)?),
         })
     }

@@ -153,8 +153,8 @@ fn row(step: Step, left: Left, expected: Progress) {
     batch.extend((0..260).flat_map(|n| writer.write(metric(f64::from(n))).unwrap()));
     if step == Step::Lease {
         // The lease is only asked for again once it has run down.
-        let size = ledger.status().sequenced;
-        assert!(ledger.wait_published(size, Duration::from_secs(30)));
+        let reached = ledger.status().sequenced;
+        assert!(ledger.wait_published(reached, Duration::from_secs(30)));
     }
     site.faults.next(step, left);
     let receipts = match expected {
@@ -179,9 +179,9 @@ fn row(step: Step, left: Left, expected: Progress) {
         }
         None
     });
-    let size = ledger.status().sequenced;
+    let reached = ledger.status().sequenced;
     assert!(
-        ledger.wait_published(size, Duration::from_secs(30)),
+        ledger.wait_published(reached, Duration::from_secs(30)),
         "{case}: {:?}",
         ledger.status()
     );
@@ -259,8 +259,8 @@ fn a_checkpoint_whose_publisher_died_before_serving_it_is_served_by_another() {
         (first.status().publish_failures > 0).then_some(())
     });
     drop(first);
-    let size = second.status().sequenced.max(1);
-    assert!(second.wait_published(size, Duration::from_secs(30)));
+    let reached = second.status().sequenced.max(1);
+    assert!(second.wait_published(reached, Duration::from_secs(30)));
     check(&site, &second, &acknowledged);
 }
 

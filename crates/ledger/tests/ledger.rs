@@ -274,7 +274,10 @@ fn a_clock_that_jumps_back_breaks_nothing() {
         fixture.published();
         let note = fixture.ledger.checkpoint().unwrap().note;
         let checked = common::policy(&fixture.ledger).check(&note).unwrap();
-        let times = checked.log_signatures.iter();
+        let times = checked
+            .log_signatures
+            .iter()
+            .chain(&checked.witness_signatures);
         times.filter_map(|signature| signature.timestamp).max()
     };
     let fixture = Fixture::new();

@@ -216,6 +216,26 @@ pub enum StoreError {
         /// What is wrong with it, and what would be right.
         reason: String,
     },
+    /// A server that answers, and does not let us.
+    #[error("{server} refuses to {action}: {reason}; check the credentials and what they permit")]
+    Refused {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// The database or object store, without secrets.
+        server: String,
+        /// What it said.
+        reason: String,
+    },
+    /// An object store that overwrites where it was told to create. Nothing may be kept there.
+    #[error(
+        "{server} overwrites an object although it was told to write it only where there is none, so two processes could \
+         overwrite each other's tiles; use a store that honours `If-None-Match: *` (Amazon S3, Google Cloud Storage, \
+         Azure Blob, MinIO, Cloudflare R2), or a newer version of this one"
+    )]
+    ConditionIgnored {
+        /// The object store.
+        server: String,
+    },
     /// The journal ends before what this process knows to be kept.
     #[error(
         "the journal at {server} ends at index {found}, but records up to {expected} were acknowledged: the database has \

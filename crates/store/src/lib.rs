@@ -6,7 +6,7 @@
 //! | trait | embedded | several processes | holds |
 //! |---|---|---|---|
 //! | [`Journal`] | [`FileJournal`]: append-only segment files | [`PgJournal`] | what is acknowledged and not yet published |
-//! | [`ObjectStore`] | [`DirObjects`]: a directory any static file server can serve | | tiles, sealed values, attachments, documents |
+//! | [`ObjectStore`] | [`DirObjects`]: a directory any static file server can serve | [`RemoteObjects`]: S3, Google Cloud Storage, Azure Blob | tiles, sealed values, attachments, documents |
 //! | [`MetaStore`] | [`SqliteMeta`]: one SQLite file | [`PgMeta`] | latest checkpoint, index, subject keys, tokens, settings |
 //!
 //! For all of them: `Ok` means durable, whatever happens to process and machine short of losing the disk. After an
@@ -37,6 +37,6 @@ pub use meta::{
     RunRow, SettingStore, Span, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow,
     SubjectKeyStore, TokenRow, TokenStore,
 };
-pub use objects::{DirObjects, ObjectStore};
+pub use objects::{DirObjects, ObjectStore, RemoteObjects};
 pub use postgres::{PgJournal, PgMeta, PgOptions, Postgres};
 pub use sqlite::SqliteMeta;

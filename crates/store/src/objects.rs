@@ -2,9 +2,11 @@
 
 mod dir;
 mod key;
+mod remote;
 
 pub use dir::DirObjects;
 pub use key::check_key;
+pub use remote::RemoteObjects;
 
 use crate::error::Result;
 

@@ -9,3 +9,4 @@ pub mod services;
 pub mod shared;
 #[cfg(feature = "tsa")]
 pub mod tsa;
+pub mod web;

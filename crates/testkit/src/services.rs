@@ -3,7 +3,9 @@
 //! Each runs under a small shell that reads from a pipe whose other end the test holds: however the test ends, also by
 //! a panic or `SIGKILL`, the pipe closes, and the shell stops the server by its own pid and removes its directory.
 
+mod objects;
 mod postgres;
+mod proxy;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -11,7 +13,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+pub use objects::{
+    BUCKET, Bucket, azure, azure_options, careless_gcs, gcs_options, s3, s3_options,
+};
 pub use postgres::{Postgres, postgres};
+pub use proxy::{Fault, Proxy};
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_mins(1);

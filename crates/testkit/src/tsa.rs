@@ -6,13 +6,15 @@
 )]
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+
+use crate::web::read_request;
 
 /// What a signing certificate's extensions say.
 pub const GOOD: &str = "extendedKeyUsage=critical,timeStamping";
@@ -232,7 +234,7 @@ impl Tsa {
                     return;
                 }
                 let Ok(mut stream) = stream else { continue };
-                let Some(request) = body(&mut stream) else {
+                let Ok((_, request)) = read_request(&mut stream) else {
                     continue;
                 };
                 let reply = tsa.reply(&request, &signer);
@@ -283,27 +285,6 @@ impl Drop for Service {
         let _ = std::net::TcpStream::connect(address);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-/// The body of an HTTP request with a `content-length`.
-pub(crate) fn body(stream: &mut std::net::TcpStream) -> Option<Vec<u8>> {
-    let mut request = Vec::new();
-    let mut chunk = [0; 4096];
-    loop {
-        let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
-        request.extend_from_slice(&chunk[..read]);
-        let Some(end) = request.windows(4).position(|window| window == b"\r\n\r\n") else {
-            continue;
-        };
-        let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
-        let length = head
-            .lines()
-            .find_map(|line| line.strip_prefix("content-length:"));
-        let length: usize = length.map_or(Some(0), |length| length.trim().parse().ok())?;
-        if request.len() >= end + 4 + length {
-            return Some(request[end + 4..end + 4 + length].to_vec());
         }
     }
 }

@@ -6,6 +6,10 @@
 //! After a failure a stream is taken up from the record that was found, so that one fault is
 //! reported once.
 
+mod saved;
+
+pub(crate) use saved::Saved;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use record::chain::{ChainError, RunState, StreamState};

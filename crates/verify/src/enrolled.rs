@@ -20,6 +20,16 @@ pub(crate) struct Enrolled {
 }
 
 impl Enrolled {
+    /// Everything it knows.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = &[u8; 32]> {
+        self.known.iter()
+    }
+
+    /// Takes in what was known before.
+    pub(crate) fn known(&mut self, digest: [u8; 32]) {
+        self.known.insert(digest);
+    }
+
     /// Takes in a `producer.enrolled`.
     pub(crate) fn take(&mut self, record: &Record<'_>) {
         if let Ok(enrolled) = record.decode::<ProducerEnrolled>() {

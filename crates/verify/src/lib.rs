@@ -18,6 +18,7 @@ mod document;
 mod enrolled;
 mod error;
 mod files;
+mod follow;
 mod log;
 mod meaning;
 mod paths;
@@ -43,6 +44,7 @@ use std::thread;
 pub use bundle::check::bundle;
 pub use document::Document;
 pub use error::VerifyError;
+pub use follow::{Advance, Follower};
 pub use log::log;
 pub use proof::proof;
 pub use report::{

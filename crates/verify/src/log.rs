@@ -43,14 +43,7 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
     }
 
     let size = signed.size;
-    let work = LogWork {
-        source,
-        size,
-        options,
-        done: AtomicU64::new(0),
-        missing: AtomicU64::new(0),
-        signatures: Signatures::default(),
-    };
+    let work = LogWork::new(source, 0, size, options);
     let mut tree = Tree::new(source, size, since.as_ref().map(|since| since.size));
     let mut chains = Chains::new(options);
     let consume = |batch: Batch, jobs: &mut Vec<SignatureJob>| {
@@ -70,11 +63,7 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
         }
         Ok(())
     };
-    // More threads than bundles would have nothing to do.
-    let bundles = size.div_ceil(256).max(1);
-    let threads = NonZeroUsize::new(bundles.min(options.threads().get() as u64) as usize)
-        .unwrap_or(NonZeroUsize::MIN);
-    pipeline::run(&work, threads, consume)?;
+    pipeline::run(&work, work.threads(), consume)?;
 
     let root_at_since = tree.finish(signed.hash)?;
     tree.failures
@@ -168,28 +157,54 @@ fn all_files(
 }
 
 /// What one entry bundle came to.
-struct Batch {
-    leaves: Leaves,
-    meaning: Meaning,
-    failures: Vec<Failure>,
-    entries: u64,
-    bytes: u64,
-    files: u64,
+pub(crate) struct Batch {
+    /// Index of the bundle's first entry.
+    pub(crate) first: u64,
+    pub(crate) leaves: Leaves,
+    pub(crate) meaning: Meaning,
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) files: u64,
 }
 
 #[derive(Default)]
-struct Scratch {
+pub(crate) struct Scratch {
     entries: Vec<u8>,
     tile: Vec<u8>,
 }
 
-struct LogWork<'a> {
+/// Reading the entries of a log, bundle by bundle.
+pub(crate) struct LogWork<'a> {
     source: &'a Source,
+    /// The first entry whose meaning is wanted: those before have been read.
+    from: u64,
     size: u64,
     options: &'a Options<'a>,
     done: AtomicU64,
     missing: AtomicU64,
-    signatures: Signatures,
+    pub(crate) signatures: Signatures,
+}
+
+impl<'a> LogWork<'a> {
+    pub(crate) fn new(source: &'a Source, from: u64, size: u64, options: &'a Options<'a>) -> Self {
+        Self {
+            source,
+            from,
+            size,
+            options,
+            done: AtomicU64::new(0),
+            missing: AtomicU64::new(0),
+            signatures: Signatures::default(),
+        }
+    }
+
+    /// More threads than bundles would have nothing to do.
+    pub(crate) fn threads(&self) -> NonZeroUsize {
+        let bundles = (self.size - self.from / 256 * 256).div_ceil(256).max(1);
+        NonZeroUsize::new(bundles.min(self.options.threads().get() as u64) as usize)
+            .unwrap_or(NonZeroUsize::MIN)
+    }
 }
 
 impl Work for LogWork<'_> {
@@ -202,11 +217,15 @@ impl Work for LogWork<'_> {
         if self.missing.load(Ordering::Relaxed) > MAX_MISSING {
             return Ok(None);
         }
-        Ok(TileId::entries(number, TreeSize(self.size)))
+        Ok(TileId::entries(
+            self.from / 256 + number,
+            TreeSize(self.size),
+        ))
     }
 
     fn produce(&self, bundle: TileId, scratch: &mut Scratch) -> Result<Batch, VerifyError> {
         let mut batch = Batch {
+            first: bundle.first_leaf(),
             leaves: Leaves {
                 width: bundle.width().into(),
                 ..Leaves::default()
@@ -233,7 +252,7 @@ impl Work for LogWork<'_> {
         let entries = batch.hash(bundle, &scratch.entries, found);
         batch.compare(self.source, bundle, &mut scratch.tile, &entries)?;
         if !self.options.hashes_only {
-            batch.mean(bundle, &entries, self.options);
+            batch.mean(bundle, &entries, self.from, self.options);
         }
         if let Some(progress) = self.options.progress {
             let width = u64::from(bundle.width());
@@ -356,11 +375,12 @@ impl Batch {
         self.leaves.stored = Some(held);
     }
 
-    /// Reads what the entries mean.
-    fn mean(&mut self, bundle: TileId, entries: &[&[u8]], options: &Options<'_>) {
+    /// Reads what the entries from `from` on mean.
+    fn mean(&mut self, bundle: TileId, entries: &[&[u8]], from: u64, options: &Options<'_>) {
         let first = bundle.first_leaf();
         let collect = options.openings.is_some();
-        for (at, entry) in entries.iter().enumerate() {
+        let known = from.saturating_sub(first) as usize;
+        for (at, entry) in entries.iter().enumerate().skip(known) {
             self.meaning.read(
                 at as u16,
                 first + at as u64,

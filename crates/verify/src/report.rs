@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How many failures, streams or runs a report keeps by name; all of them are counted.
 pub const KEPT: usize = 100;
@@ -171,7 +171,7 @@ impl Failure {
 }
 
 /// How much was looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Entries hashed and held against the tree.
     pub entries: u64,

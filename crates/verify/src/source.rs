@@ -66,6 +66,34 @@ impl Source {
         }
     }
 
+    /// The file at `path` below the log, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Unavailable`] if it cannot be read, or is longer than `limit`.
+    pub fn file(&self, path: &str, limit: usize) -> Result<Option<Vec<u8>>, VerifyError> {
+        let mut bytes = Vec::new();
+        if !self.read(path, limit, &mut bytes)? {
+            return Ok(None);
+        }
+        if bytes.len() > limit {
+            return Err(VerifyError::Unavailable {
+                what: format!("{}/{path}", self.name()),
+                why: format!("it has more than {limit} bytes"),
+            });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// The log's checkpoint note, unread.
+    ///
+    /// # Errors
+    ///
+    /// As [`Source::file`].
+    pub fn checkpoint(&self) -> Result<Option<Vec<u8>>, VerifyError> {
+        self.file("checkpoint", MAX_CHECKPOINT_BYTES)
+    }
+
     /// The directory whose files can be listed, if it is one.
     #[cfg_attr(
         not(feature = "url"),

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use tlog::{Policy, VerifierKey};
+use tlog::Policy;
 use verify::timestamp::TsaRoots;
 use verify::{Document, Options, ProducerKey, Report, Source, VerifyError};
 
@@ -161,22 +161,8 @@ fn read_policy(args: &Args) -> Result<(Policy, Option<PathBuf>), Failure> {
             "give the log's policy file with --policy; `rlhf-audit init` wrote it beside the log",
         ));
     }
-    let policy = parse_policy(&path, &read(&path)?)?;
+    let policy = crate::policy::read(&path)?;
     Ok((policy, beside.then_some(path)))
-}
-
-/// A policy from the bytes of the file at `path`: a policy file or one verifier key.
-pub(crate) fn parse_policy(path: &Path, bytes: &[u8]) -> Result<Policy, Failure> {
-    let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
-    let policy = match text.parse::<VerifierKey>() {
-        Ok(key) => Policy::from_vkeys(&[key]),
-        Err(_) => Policy::parse(bytes),
-    };
-    policy.map_err(|e| {
-        Failure::input(format!("{}: {e}", path.display())).with_hint(
-            "expected a policy as of c2sp.org/tlog-policy, or one verifier key (name+id+base64)",
-        )
-    })
 }
 
 fn tsa_roots(path: &Path) -> Result<TsaRoots, Failure> {

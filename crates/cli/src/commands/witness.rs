@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ledger::witness::{Options, Witness};
 use serde_json::json;
-use tlog::{Policy, VerifierKey};
+use tlog::Policy;
 
 use crate::commands::serve::start_logging;
 use crate::environment::{SystemClock, SystemEntropy};
@@ -81,9 +81,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         Failure::unavailable(format!("cannot listen on {address}: {e}"))
             .with_hint("stop what listens there, or choose another port with --port")
     })?;
-    introduce(&witness, &listener.local_addr().unwrap_or(address), json);
+    let bound = listener.local_addr().unwrap_or(address);
     let witness = Arc::new(witness);
-    serve(listener, &witness).map_err(Failure::unavailable)?;
+    let ready = || introduce(&witness, &bound, json);
+    serve(listener, &witness, ready).map_err(Failure::unavailable)?;
     match witness.status().failed {
         None => Ok(Outcome::True),
         Some(reason) => Err(Failure::unavailable(reason)),
@@ -119,6 +120,7 @@ fn introduce(witness: &Witness, address: &SocketAddr, json: bool) {
 fn serve(
     listener: std::net::TcpListener,
     witness: &Arc<Witness>,
+    ready: impl FnOnce(),
 ) -> Result<(), server::ServerError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -126,7 +128,7 @@ fn serve(
     runtime.block_on(async {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let stop = super::serve::until(|| witness.status().failed.is_some());
+        let stop = super::serve::until(|| witness.status().failed.is_some(), ready);
         let options = server::witness::Options::default();
         server::witness::serve(listener, Arc::clone(witness), options, stop).await
     })
@@ -134,14 +136,7 @@ fn serve(
 
 /// A log's policy, or its one key.
 fn read_log(path: &Path) -> Result<Policy, Failure> {
-    let bytes = std::fs::read(path)
-        .map_err(|e| Failure::unavailable(format!("cannot read {}: {e}", path.display())))?;
-    let text = std::str::from_utf8(&bytes).unwrap_or_default().trim();
-    let policy = match text.parse::<VerifierKey>() {
-        Ok(key) => Policy::from_vkeys(&[key]),
-        Err(_) => Policy::parse(&bytes),
-    };
-    let policy = policy.map_err(|e| Failure::input(format!("{}: {e}", path.display())))?;
+    let policy = crate::policy::read(path)?;
     if policy.logs().is_empty() {
         return Err(
             Failure::input(format!("{} names no log", path.display())).with_hint(

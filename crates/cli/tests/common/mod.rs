@@ -44,9 +44,13 @@ impl Desk {
             "RLHF_AUDIT_DATABASE_URL",
             "RLHF_AUDIT_OBJECTS",
             "PORT",
+            "RLHF_AUDIT_WITNESS_POLICY",
+            "RLHF_AUDIT_REQUIRE_QUORUM",
         ] {
             command.env_remove(variable);
         }
+        // What a client remembers of servers is this desk's own: ports come round again.
+        command.env("RLHF_AUDIT_STATE_DIR", self.dir.path().join("state"));
         command
     }
 
@@ -125,10 +129,17 @@ impl Server {
         Self::start_with(desk, &[])
     }
 
+    /// With further arguments; a port of the system's choice unless they name one.
     pub(crate) fn start_with(desk: &Desk, args: &[&str]) -> Self {
-        let usual = ["serve", "--port", "0", "--admin-token", ADMIN];
+        let port = ["--port", "0"];
+        let port = if args.contains(&"--port") {
+            &[][..]
+        } else {
+            &port
+        };
+        let args = [&["serve", "--admin-token", ADMIN], port, args].concat();
         let mut child = desk
-            .command(&[&usual[..], args].concat())
+            .command(&args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -19,6 +19,8 @@ pub(super) enum Sorted {
     Full,
     /// The database is damaged.
     Corrupt,
+    /// The user may not, or is not who it says.
+    Refused,
     /// Anything else, which trying again does not mend.
     Other,
 }
@@ -62,6 +64,8 @@ impl Sorted {
             }
             _ if *code == SqlState::DISK_FULL => Self::Full,
             [b'X', b'X', b'0', b'0', b'1' | b'2'] => Self::Corrupt,
+            [b'2', b'8', ..] => Self::Refused,
+            _ if *code == SqlState::INSUFFICIENT_PRIVILEGE => Self::Refused,
             _ => Self::Other,
         }
     }
@@ -91,6 +95,11 @@ pub(super) fn store_error(server: &str, action: &'static str, fault: Fault) -> S
         },
         Sorted::Corrupt => StoreError::CorruptDatabase {
             path: server.into(),
+            reason: said(&error),
+        },
+        Sorted::Refused => StoreError::Refused {
+            action,
+            server: server.to_owned(),
             reason: said(&error),
         },
         Sorted::Other => StoreError::Database {

@@ -17,6 +17,8 @@ mod meta;
 mod objects;
 #[cfg(test)]
 mod postgres;
+#[cfg(test)]
+mod remote;
 mod shared_journal;
 
 pub use index::index;

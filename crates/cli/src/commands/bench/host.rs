@@ -8,9 +8,9 @@ use tlog::Policy;
 use verify::{Options, Source, Verdict};
 
 use super::own::Own;
-use crate::commands::verify::parse_policy;
 use crate::outcome::Failure;
 use crate::place::client_failure;
+use crate::policy;
 
 /// How long a server that does not answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -74,7 +74,7 @@ impl HostArgs {
             return Ok(Host {
                 url: url.trim_end_matches('/').to_owned(),
                 token: self.token.clone(),
-                policy: read_policy(path)?,
+                policy: policy::read(path)?,
                 own: None,
             });
         }
@@ -82,7 +82,7 @@ impl HostArgs {
         Ok(Host {
             url: own.url.clone(),
             token: Some(own.token.clone()),
-            policy: read_policy(&own.dir().join("policy"))?,
+            policy: policy::read(&own.dir().join("policy"))?,
             own: Some(own),
         })
     }
@@ -132,12 +132,6 @@ impl Host {
         }
         Ok(report.verdict())
     }
-}
-
-fn read_policy(path: &Path) -> Result<Policy, Failure> {
-    let bytes = std::fs::read(path)
-        .map_err(|e| Failure::unavailable(format!("cannot read {}: {e}", path.display())))?;
-    parse_policy(path, &bytes)
 }
 
 /// A verdict as it is printed.
