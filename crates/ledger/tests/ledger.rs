@@ -294,11 +294,13 @@ fn a_clock_that_jumps_back_breaks_nothing() {
     fixture.verify();
     fixture.clock.jump(-3_600);
     let fixture = fixture.reopen();
-    fixture.append(owner.write(metric(1.0)).unwrap());
-    assert_eq!(signed_at(&fixture), last);
-    fixture.clock.jump(-86_400 * 1_000);
-    fixture.append(owner.write(metric(1.0)).unwrap());
-    assert_eq!(signed_at(&fixture), last);
+    for jump in [0, -86_400 * 1_000] {
+        fixture.clock.jump(jump);
+        fixture.append(owner.write(metric(1.0)).unwrap());
+        let time = signed_at(&fixture);
+        assert!(time >= last, "{time:?} after {last:?}");
+        last = time;
+    }
     fixture.verify();
     fixture.ledger.close().unwrap();
 }
