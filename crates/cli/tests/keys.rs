@@ -587,3 +587,76 @@ fn a_rotation_that_was_interrupted_is_finished_by_another_try() {
     assert_eq!(report["verdict"], "verified", "{report}");
     assert_eq!(report["key_changes"].as_array().unwrap().len(), 1);
 }
+
+/// Clients remember the log's keys, and monitors are told them: both go on when they change, and
+/// neither does where nobody vouches for the change.
+#[test]
+fn clients_and_monitors_follow_a_rotation() {
+    let desk = Desk::with_ledger();
+    fs::copy(desk.path("audit-data/policy"), desk.path("first")).unwrap();
+    let place = |server: &Server| {
+        [
+            "--server".to_owned(),
+            server.url.clone(),
+            "--token".into(),
+            common::ADMIN.into(),
+        ]
+    };
+    let list = |server: &Server| {
+        let place = place(server);
+        let args: Vec<&str> = ["run", "list"]
+            .into_iter()
+            .chain(place.iter().map(String::as_str))
+            .collect();
+        desk.run(&args)
+    };
+    let watch = |server: &Server| {
+        let url = format!("{}/log", server.url);
+        let args = [
+            "monitor",
+            &url,
+            "--policy",
+            "first",
+            "--state-dir",
+            "watch",
+            "--once",
+        ];
+        let _ = fs::remove_dir_all(desk.path("watch"));
+        desk.run(&[&args[..], &["--token", common::ADMIN, "--entries"]].concat())
+    };
+    started(&desk, "one");
+    let server = Server::start(&desk);
+    assert_eq!(list(&server).status.code(), Some(0));
+    assert_eq!(watch(&server).status.code(), Some(0));
+    drop(server);
+    for name in ["two", "three"] {
+        desk.ok(&["key", "rotate", "--purpose", "log"]);
+        started(&desk, name);
+    }
+    let server = Server::start(&desk);
+    // Twice: what was followed is kept.
+    for _ in 0..2 {
+        let listed = list(&server);
+        assert_eq!(
+            listed.status.code(),
+            Some(0),
+            "{}",
+            text(&listed.stdout, &listed.stderr)
+        );
+    }
+    let watched = watch(&server);
+    assert_eq!(
+        watched.status.code(),
+        Some(0),
+        "{}",
+        text(&watched.stdout, &watched.stderr)
+    );
+    drop(server);
+
+    desk.ok(&["key", "rotate", "--purpose", "log"]);
+    started(&desk, "four");
+    fs::remove_file(desk.path("audit-data/log/rotations/3")).unwrap();
+    let server = Server::start(&desk);
+    assert_ne!(list(&server).status.code(), Some(0));
+    assert_eq!(watch(&server).status.code(), Some(1));
+}
