@@ -298,6 +298,7 @@ fn a_damaged_key_file_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn every_key_rotates_and_the_log_verifies_with_the_first_policy() {
     let desk = Desk::with_ledger();
     let keep = |name: &str| {
