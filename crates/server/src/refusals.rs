@@ -29,6 +29,7 @@ impl From<AppendError> for Problem {
             | AppendCode::BadRun
             | AppendCode::RunSealed => StatusCode::CONFLICT,
             AppendCode::NotCanonical | AppendCode::Malformed => StatusCode::BAD_REQUEST,
+            AppendCode::LedgerClosed => StatusCode::GONE,
             AppendCode::Forbidden => StatusCode::FORBIDDEN,
             AppendCode::Unavailable => {
                 return Self::unavailable(code, error.reason, RESTART_SECONDS);
@@ -67,6 +68,9 @@ impl From<LedgerError> for Problem {
                 Self::not_found("not-published", error.to_string()).retry_after(1)
             }
             LedgerError::UnknownRole { .. } => Self::unprocessable("bad-object", error.to_string()),
+            LedgerError::Ended { .. } => {
+                Self::new(StatusCode::GONE, "ledger-closed", error.to_string())
+            }
             LedgerError::Append(error) => error.into(),
             LedgerError::Submit(error) => error.into(),
             LedgerError::Store(error) if error.is_unavailable() => {

@@ -41,6 +41,8 @@ impl Desk {
             "RLHF_AUDIT_SERVER",
             "RLHF_AUDIT_TOKEN",
             "RLHF_AUDIT_KEY",
+            "RLHF_AUDIT_KEY_PASSPHRASE",
+            "RLHF_AUDIT_KEY_PASSPHRASE_FILE",
             "RLHF_AUDIT_DATABASE_URL",
             "RLHF_AUDIT_OBJECTS",
             "PORT",

@@ -255,23 +255,34 @@ impl Sealing {
         Ok(cipher)
     }
 
+    /// A wrapped key as the deployment key `next` wraps it; `None` if that wraps it already.
+    ///
+    /// # Errors
+    /// Neither key has wrapped it.
+    pub(crate) fn rewrap(
+        &self,
+        next: &Self,
+        stored: &SubjectKey,
+    ) -> Result<Option<SubjectKey>, LedgerError> {
+        let Some(wrapped) = &stored.wrapped else {
+            return Ok(None);
+        };
+        if next.secret(&stored.id, wrapped).is_ok() {
+            return Ok(None);
+        }
+        let secret = self.secret(&stored.id, wrapped)?;
+        Ok(Some(SubjectKey {
+            id: stored.id,
+            wrapped: Some(next.wrap(&stored.id, &secret)),
+        }))
+    }
+
     fn make(&self) -> (SubjectKey, Cipher) {
-        let (mut id, mut nonce) = ([0; 16], [0; NONCE_BYTES]);
+        let mut id = [0; 16];
         let mut secret = Zeroizing::new([0; 32]);
         self.entropy.fill(&mut id);
-        self.entropy.fill(&mut nonce);
         self.entropy.fill(secret.as_mut_slice());
-        let mut wrapped = nonce.to_vec();
-        let payload = Payload {
-            msg: secret.as_slice(),
-            aad: &id,
-        };
-        // 32 bytes are never too long.
-        wrapped.extend(
-            self.deployment
-                .encrypt(&Nonce::from(nonce), payload)
-                .unwrap_or_default(),
-        );
+        let wrapped = self.wrap(&id, &secret);
         let cipher = Arc::new(Aes256GcmSiv::new(&(*secret).into()));
         (
             SubjectKey {
@@ -282,17 +293,39 @@ impl Sealing {
         )
     }
 
+    fn wrap(&self, id: &KeyId, secret: &[u8; 32]) -> Vec<u8> {
+        let mut nonce = [0; NONCE_BYTES];
+        self.entropy.fill(&mut nonce);
+        let mut wrapped = nonce.to_vec();
+        let payload = Payload {
+            msg: secret.as_slice(),
+            aad: id,
+        };
+        // 32 bytes are never too long.
+        wrapped.extend(
+            self.deployment
+                .encrypt(&Nonce::from(nonce), payload)
+                .unwrap_or_default(),
+        );
+        wrapped
+    }
+
     /// `None` for a key that was destroyed.
     fn unwrap(&self, stored: &SubjectKey) -> Result<Option<Cipher>, LedgerError> {
         let Some(wrapped) = &stored.wrapped else {
             return Ok(None);
         };
+        let key = self.secret(&stored.id, wrapped)?;
+        Ok(Some(Arc::new(Aes256GcmSiv::new(&(*key).into()))))
+    }
+
+    fn secret(&self, id: &KeyId, wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>, LedgerError> {
         let secret = wrapped
             .split_first_chunk::<NONCE_BYTES>()
             .and_then(|(nonce, sealed)| {
                 let payload = Payload {
                     msg: sealed,
-                    aad: &stored.id,
+                    aad: id,
                 };
                 self.deployment
                     .decrypt(&Nonce::from(*nonce), payload)
@@ -300,8 +333,7 @@ impl Sealing {
                     .map(Zeroizing::new)
             });
         let key: Option<[u8; 32]> = secret.and_then(|secret| secret.as_slice().try_into().ok());
-        let key = Zeroizing::new(key.ok_or(LedgerError::WrongDeploymentKey)?);
-        Ok(Some(Arc::new(Aes256GcmSiv::new(&(*key).into()))))
+        Ok(Zeroizing::new(key.ok_or(LedgerError::WrongDeploymentKey)?))
     }
 }
 
