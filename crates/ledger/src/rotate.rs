@@ -19,7 +19,7 @@ use store::DataDir;
 
 use crate::LedgerError;
 use crate::keys;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, Stores};
 use crate::location::Location;
 use crate::options::Options;
 use crate::read::{MAX_PAGE, Query};
@@ -88,6 +88,19 @@ impl Ledger {
         options: &Options,
         rotation: &Rotation,
     ) -> Result<Rotated, LedgerError> {
+        Self::rotate_with(location, options, rotation, &|stores| stores)
+    }
+
+    /// As [`Ledger::rotate`], with other stores around the ledger's own.
+    ///
+    /// # Errors
+    /// As [`Ledger::rotate`].
+    pub fn rotate_with(
+        location: &Location,
+        options: &Options,
+        rotation: &Rotation,
+        wrap: &dyn Fn(Stores) -> Stores,
+    ) -> Result<Rotated, LedgerError> {
         if location.database_url.is_some() {
             let reason = "several servers may share this ledger, and each has keys of its own in a \
                           directory; only the keys of a ledger in a directory can be rotated";
@@ -97,6 +110,7 @@ impl Ledger {
             location,
             options,
             rotation,
+            wrap,
         };
         match rotation.purpose {
             KeyPurpose::Log => log::rotate(&session),
@@ -143,6 +157,7 @@ struct Session<'s> {
     location: &'s Location,
     options: &'s Options,
     rotation: &'s Rotation,
+    wrap: &'s dyn Fn(Stores) -> Stores,
 }
 
 impl Session<'_> {
@@ -169,17 +184,20 @@ impl Session<'_> {
             .any(|name| purpose_of(name) == self.rotation.purpose)
         {
             options.rotating = None;
-            let ledger = Self::settled(Ledger::open_at(self.location, options.clone())?)?;
+            let ledger = self.open_with(options.clone())?;
             let possible = possible(&ledger, key);
             ledger.close()?;
             possible?;
         }
         options.rotating = Some(self.rotation.purpose);
-        Self::settled(Ledger::open_at(self.location, options)?)
+        self.open_with(options)
     }
 
-    /// Once everything that was acknowledged is published.
-    fn settled(ledger: Ledger) -> Result<Ledger, LedgerError> {
+    /// Opens the ledger, and waits until everything that was acknowledged is published.
+    fn open_with(&self, options: Options) -> Result<Ledger, LedgerError> {
+        let (stores, data) = self.location.stores()?;
+        self.location.check_objects(&*stores.meta)?;
+        let ledger = Ledger::open_in(self.dir(), options, (self.wrap)(stores), data)?;
         let size = ledger.status().sequenced;
         if ledger.wait_published(size, PATIENCE) {
             Ok(ledger)
@@ -201,6 +219,21 @@ impl Session<'_> {
             LedgerError::corrupt("the server's own stream", "it took no key.rotated")
         })?;
         Ok(receipt.index)
+    }
+
+    /// Closes the ledger once the record is published.
+    fn close(ledger: &Ledger, index: u64) -> Result<(), LedgerError> {
+        ledger.close()?;
+        let size = ledger
+            .latest()
+            .map_or(0, |latest| latest.checkpoint.size.get());
+        if size > index {
+            Ok(())
+        } else {
+            Err(refused(
+                "the record of it could not be published; see why, and do this again",
+            ))
+        }
     }
 
     fn rotated(&self, index: u64, old: Vec<String>, new: Vec<String>) -> Rotated {

@@ -6,6 +6,7 @@ use crate::VerifyError;
 use crate::report::{Check, Failure, FollowedKeys, Report};
 use crate::rotation::{self, Path};
 use crate::source::Source;
+use crate::trust;
 
 /// The policy that was given, and where the changes of the log's keys lead from it.
 pub(crate) struct Keys<'p> {
@@ -101,4 +102,15 @@ impl<'p> Keys<'p> {
             );
         }
     }
+}
+
+/// The size of a checkpoint that the policy accepts, or that newer keys have signed which its keys vouch
+/// for: the log may go on under those while it is checked.
+pub(crate) fn size(policy: &Policy, note: &[u8], source: &Source) -> Option<u64> {
+    let strange = |policy: &Policy| rotation::signed_by_others(policy, note);
+    if !strange(policy) {
+        return trust::size(policy, note);
+    }
+    let path = rotation::forwards(policy, source, |policy| !strange(policy)).ok()?;
+    trust::size(path.policies.last()?, note)
 }

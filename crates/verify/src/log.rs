@@ -8,7 +8,7 @@ use tlog::{
 };
 
 use crate::chains::Chains;
-use crate::followed::Keys;
+use crate::followed::{self, Keys};
 use crate::meaning::{Meaning, locate};
 use crate::pipeline::{self, Work};
 use crate::report::{Check, Failure, Report, SealedValues, Subject};
@@ -144,7 +144,7 @@ fn all_files(
         let sizes = ["checkpoint", "checkpoint.published"].map(|name| {
             let mut note = Vec::new();
             match source.read(name, MAX_CHECKPOINT_BYTES, &mut note) {
-                Ok(true) => trust::size(policy, &note).unwrap_or(0),
+                Ok(true) => followed::size(policy, &note, source).unwrap_or(0),
                 _ => 0,
             }
         });

@@ -39,10 +39,13 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     body.successor.clone_from(&args.successor_origin);
     let index = ledger.end(body).map_err(ledger_failure)?;
     ledger.close().map_err(ledger_failure)?;
-    let checkpoint = ledger
-        .latest()
-        .ok_or_else(|| Failure::unavailable("the final checkpoint was not published"))?
-        .checkpoint;
+    let last = ledger.latest().map(|latest| latest.checkpoint);
+    let checkpoint = last
+        .filter(|checkpoint| checkpoint.size.get() > index)
+        .ok_or_else(|| {
+            Failure::unavailable("the ledger is closed, its final checkpoint is not published yet")
+                .with_hint("any command that opens it publishes it, such as `rlhf-audit run list`")
+        })?;
     if json {
         println!(
             "{}",

@@ -21,7 +21,7 @@ pub(super) fn rotate(session: &Session<'_>) -> Result<Rotated, LedgerError> {
     let (before, after) = (fingerprint(&old), fingerprint(&new));
     let body = KeyRotated::new(after, before, KeyPurpose::Deployment);
     let index = session.record(&ledger, body)?;
-    ledger.close()?;
+    Session::close(&ledger, index)?;
 
     let meta = &ledger.shared().meta;
     let sealing = |key: &keys::Seed| {

@@ -33,7 +33,7 @@ pub(super) fn rotate(session: &Session<'_>) -> Result<Rotated, LedgerError> {
     let new = Signers::new(&origin, &first, &session.next(ml_dsa_44)?)?;
     let body = body(&old, &new)?;
     let index = session.record(&ledger, body)?;
-    ledger.close()?;
+    Session::close(&ledger, index)?;
 
     let note = sign_latest(&ledger, &new)?;
     let shared = ledger.shared();

@@ -16,7 +16,7 @@ pub(super) fn rotate_operator(session: &Session<'_>) -> Result<Rotated, LedgerEr
     let new = SigningKey::from_bytes(&*session.next(name)?);
     let body = KeyRotated::signed(KeyPurpose::Operator, None, &old, PublicKey::from(&new));
     let index = session.record(&ledger, body)?;
-    ledger.close()?;
+    Session::close(&ledger, index)?;
     keys::take_place(session.dir(), name)?;
     Ok(session.rotated(index, public(&old), public(&new)))
 }
@@ -40,7 +40,7 @@ pub(super) fn rotate_producer(session: &Session<'_>) -> Result<Rotated, LedgerEr
         PublicKey::from(&new),
     );
     let index = session.record(&ledger, body)?;
-    ledger.close()?;
+    Session::close(&ledger, index)?;
     keys::take_place(session.dir(), name)?;
     Ok(session.rotated(index, public(&old), public(&new)))
 }
