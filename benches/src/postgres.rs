@@ -1,6 +1,9 @@
 //! A PostgreSQL cluster that is thrown away, with the settings it comes with: what is committed is on disk.
+//!
+//! Its clients come over TCP as ours do, and each row's bytes come with each statement, as a parameter.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -16,10 +19,11 @@ pub(crate) struct Postgres {
     child: Option<Child>,
     programs: PathBuf,
     dir: PathBuf,
+    port: String,
 }
 
 impl Postgres {
-    /// Makes a cluster in `dir` and starts it, reachable by a socket in `dir` alone.
+    /// Makes a cluster in `dir` and starts it.
     pub(crate) fn start(dir: &Path) -> Outcome<Self> {
         let programs = programs()?;
         fs::create_dir(dir)?;
@@ -31,6 +35,11 @@ impl Postgres {
             child: None,
             programs,
             dir: dir.to_owned(),
+            // Free a moment ago; should somebody else take it first, the start fails and says so.
+            port: TcpListener::bind("127.0.0.1:0")?
+                .local_addr()?
+                .port()
+                .to_string(),
         };
         let data = dir.join("data");
         let mut initdb = postgres.command("initdb")?;
@@ -40,7 +49,13 @@ impl Postgres {
         done(&mut initdb)?;
         let mut server = postgres.command("postgres")?;
         server
-            .args(["-c", "listen_addresses=", "-k"])
+            .args([
+                "-c",
+                "listen_addresses=127.0.0.1",
+                "-p",
+                &postgres.port,
+                "-k",
+            ])
             .arg(dir)
             .arg("-D")
             .arg(&data)
@@ -61,8 +76,7 @@ impl Postgres {
     /// Inserts rows for so long, and gives rows a second.
     pub(crate) fn insert(&self, clients: u32, rows: usize, time: Duration) -> Outcome<f64> {
         let script = self.dir.join(format!("insert-{rows}.sql"));
-        let row = format!("('{}')", "x".repeat(TEXT_BYTES));
-        let all = vec![row; rows].join(", ");
+        let all = vec!["(:record)"; rows].join(", ");
         fs::write(
             &script,
             format!("INSERT INTO records (record) VALUES {all};\n"),
@@ -71,8 +85,9 @@ impl Postgres {
         self.sql("CHECKPOINT")?;
         let mut pgbench = self.command("pgbench")?;
         pgbench
-            .args(["-n", "-M", "prepared", "-U", "postgres", "-j", "2", "-h"])
-            .arg(&self.dir)
+            .args(["-n", "-M", "prepared", "-j", "2"])
+            .args(["-U", "postgres", "-h", "127.0.0.1", "-p", &self.port])
+            .args(["-D", &format!("record={}", "x".repeat(TEXT_BYTES))])
             .args(["-c", &clients.to_string()])
             .args(["-T", &time.as_secs().max(1).to_string(), "-f"])
             .arg(&script)
@@ -103,8 +118,7 @@ impl Postgres {
 
     fn sql(&self, statement: &str) -> Outcome<Output> {
         let mut psql = self.command("psql")?;
-        psql.args(["-U", "postgres", "-h"])
-            .arg(&self.dir)
+        psql.args(["-U", "postgres", "-h", "127.0.0.1", "-p", &self.port])
             .args(["-c", statement, "postgres"]);
         done(&mut psql)
     }

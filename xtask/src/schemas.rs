@@ -7,12 +7,15 @@ use record::{Kind, schema};
 /// Where they lie, from the root of the repository.
 pub(crate) const DIRECTORY: &str = "docs/spec/schemas";
 
-/// File name and text of each.
+/// File name and text of each, in each of its versions.
 pub(crate) fn files() -> BTreeMap<String, String> {
-    let file = |kind: &Kind| {
-        let name = format!("{}.v{}.json", kind.name(), kind.version());
+    let file = |(kind, version): (Kind, u16)| {
+        let name = format!("{}.v{version}.json", kind.name());
         // With `#` serde_json indents; a JSON value always prints.
-        (name, format!("{:#}\n", schema::json_schema(*kind)))
+        (
+            name,
+            format!("{:#}\n", schema::json_schema_of(kind, version)),
+        )
     };
-    Kind::ALL.iter().map(file).collect()
+    Kind::all_versions().map(file).collect()
 }

@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("monitor", &["tlog", "record", "verify"]),
     ("import", &["record"]),
     ("report", &["tlog", "record"]),
-    ("client", &["tlog", "record"]),
+    ("client", &["tlog", "record", "verify"]),
     ("ledger", &["tlog", "record", "store", "verify"]),
     ("server", &["tlog", "record", "ledger", "report"]),
     ("testkit", &["tlog", "record", "store"]),

@@ -11,11 +11,15 @@ pub(crate) mod bundle;
 #[cfg(feature = "full")]
 pub(crate) mod card;
 #[cfg(feature = "full")]
+pub(crate) mod close;
+#[cfg(feature = "full")]
 pub(crate) mod fsck;
 #[cfg(feature = "full")]
 pub(crate) mod import;
 #[cfg(feature = "full")]
 pub(crate) mod init;
+#[cfg(feature = "full")]
+pub(crate) mod key;
 #[cfg(feature = "full")]
 pub(crate) mod migrate;
 #[cfg(feature = "full")]

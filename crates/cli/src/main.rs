@@ -15,6 +15,8 @@ mod environment;
 mod location;
 mod outcome;
 #[cfg(feature = "full")]
+mod passphrase;
+#[cfg(feature = "full")]
 mod place;
 mod policy;
 #[cfg(feature = "full")]
@@ -42,6 +44,15 @@ struct Cli {
     /// Print one JSON object instead of text
     #[arg(long, global = true)]
     json: bool,
+    /// A file with the passphrase of encrypted keys; `RLHF_AUDIT_KEY_PASSPHRASE` may hold it instead
+    #[cfg(feature = "full")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "RLHF_AUDIT_KEY_PASSPHRASE_FILE"
+    )]
+    passphrase_file: Option<std::path::PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -89,6 +100,12 @@ enum Command {
     /// Build the index of a stopped ledger again from its log
     #[cfg(feature = "full")]
     Reindex(commands::reindex::Args),
+    /// Make, show, encrypt and rotate keys
+    #[cfg(feature = "full")]
+    Key(commands::key::Args),
+    /// Close a ledger for good; it can be read, and succeeded by another
+    #[cfg(feature = "full")]
+    Close(commands::close::Args),
     /// Create, list and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
@@ -107,6 +124,8 @@ fn main() -> ExitCode {
     end_quietly_on_closed_pipe();
     let cli = Cli::parse();
     let json = cli.json;
+    #[cfg(feature = "full")]
+    passphrase::in_file(cli.passphrase_file);
     let result = match cli.command {
         Command::Verify(args) => commands::verify::run(&args, json),
         #[cfg(feature = "full")]
@@ -135,6 +154,10 @@ fn main() -> ExitCode {
         Command::Fsck(args) => commands::fsck::run(&args, json),
         #[cfg(feature = "full")]
         Command::Reindex(args) => commands::reindex::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Key(args) => commands::key::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Close(args) => commands::close::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
         #[cfg(feature = "full")]

@@ -16,6 +16,7 @@ use record::{Entropy, SigningKey};
 use crate::environment::{SystemClock, SystemEntropy};
 use crate::location::LocationArgs;
 use crate::outcome::Failure;
+use crate::passphrase;
 
 /// How long somebody at a terminal waits for a server that does not answer.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
@@ -46,12 +47,7 @@ pub(crate) struct PlaceArgs {
     #[arg(long, value_name = "DIR", env = "RLHF_AUDIT_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// The log's policy, instead of trusting the keys that the server gives at first
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "RLHF_AUDIT_POLICY",
-        requires = "server"
-    )]
+    #[arg(long, value_name = "FILE", requires = "server")]
     pub(crate) policy: Option<PathBuf>,
 }
 
@@ -127,7 +123,7 @@ impl PlaceArgs {
             })?;
         }
         let seed = if path.exists() {
-            ledger::keys::read(&path)
+            ledger::keys::read_with(&path, &passphrase::given())
         } else {
             ledger::keys::create(&path, &SystemEntropy)
         };
@@ -174,7 +170,9 @@ pub(crate) fn open_ledger(data_dir: &Path) -> Result<Ledger, Failure> {
 
 /// The options of every ledger that the command line opens.
 pub(crate) fn ledger_options() -> ledger::Options {
-    ledger::Options::new(Arc::new(SystemClock), Arc::new(SystemEntropy))
+    let mut options = ledger::Options::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
+    options.passphrase = passphrase::given();
+    options
 }
 
 /// Serves until `shutdown`, on a runtime of its own.
@@ -296,5 +294,11 @@ pub(crate) fn client_failure(error: ClientError) -> Failure {
 
 /// A ledger that could not be opened or closed.
 pub(crate) fn ledger_failure(error: LedgerError) -> Failure {
-    Failure::unavailable(error)
+    match error {
+        LedgerError::PassphraseWrong { .. }
+        | LedgerError::PassphraseShort
+        | LedgerError::Rotation { .. }
+        | LedgerError::Ended { .. } => Failure::input(error),
+        _ => Failure::unavailable(error),
+    }
 }

@@ -15,7 +15,8 @@ use crate::place::client_failure;
 
 /// The stream in which the command line starts and seals a run.
 pub(crate) const OWNER_STREAM: &str = "owner";
-const PRODUCER: &str = "rlhf-audit";
+/// The name under which the command line writes streams.
+pub(crate) const PRODUCER: &str = "rlhf-audit";
 const SOFTWARE: &str = concat!("rlhf-audit ", env!("CARGO_PKG_VERSION"));
 /// Publishing takes a quarter of a second; a server that needs longer than this is in trouble.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(30);

@@ -17,6 +17,10 @@ use crate::principal::{Principal, Role};
 use crate::read::Reader;
 use crate::state::{ScopeEntry, State};
 
+/// Why nothing is appended any more.
+pub(crate) const CLOSED: &str = "this ledger was closed for good; it can be read, and what comes now \
+     belongs into the ledger that succeeds it (`rlhf-audit init --succeeds`)";
+
 /// What becomes of one record of an admitted request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
@@ -76,6 +80,7 @@ pub(crate) fn admit(
     let mut fresh = HashMap::new();
     let mut steps = Vec::with_capacity(entries.len());
     let many = entries.len() > 1;
+    let closed = scope(state, around, Scope::Ledger, 0)?.chain.closed();
     for at in 0..entries.len() {
         let (done, rest) = entries.split_at_mut(at);
         let Some(entry) = rest.first_mut() else { break };
@@ -87,7 +92,7 @@ pub(crate) fn admit(
             {
                 before.push(scope.chain.clone());
             }
-            one(scope, around, done, entry, principal, &mut fresh)
+            one(scope, around, done, entry, principal, (&mut fresh, closed))
         });
         match admitted {
             Ok(step) => steps.push(step),
@@ -124,7 +129,7 @@ fn one(
     done: &[Entry],
     entry: &mut Entry,
     principal: &Principal,
-    fresh: &mut Fresh,
+    (fresh, closed): (&mut Fresh, bool),
 ) -> Result<Step, Refusal> {
     let at = done.len();
     let place = entry.place;
@@ -139,6 +144,9 @@ fn one(
     {
         let logged = known.next_seq - fresh.get(&stream).copied().unwrap_or(0);
         return resend(scope, around, done, entry, logged);
+    }
+    if closed {
+        return Err(AppendError::at(at + 1, AppendCode::LedgerClosed, CLOSED).into());
     }
     scope
         .chain
@@ -164,7 +172,10 @@ fn explain(error: &ChainError, stream: &(Scope, StreamName)) -> String {
 /// What only the server says, on its own stream: who was let in, and what it issued.
 fn not_the_servers(kind: Kind) -> Result<(), String> {
     match kind {
-        Kind::ProducerEnrolled | Kind::DocumentIssued => Err(format!(
+        Kind::ProducerEnrolled
+        | Kind::DocumentIssued
+        | Kind::LedgerContinued
+        | Kind::LedgerClosed => Err(format!(
             "{} is the server's to record, on its own stream",
             kind.name()
         )),

@@ -9,6 +9,8 @@ use record::chain::ChainError;
 use record::{RecordError, SubmissionError};
 use thiserror::Error;
 
+use crate::keys::MIN_PASSPHRASE_CHARS;
+
 /// Opening, reading or closing a ledger failed.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -86,10 +88,62 @@ pub enum LedgerError {
         mode: u32,
     },
     /// A key file is not a seed.
-    #[error("{} is not a key: expected 32 bytes in base64 and a newline", path.display())]
+    #[error(
+        "{} is not a key: expected 32 bytes in base64 and a newline, or an encrypted key, whole and \
+         unchanged; restore it from a copy",
+        path.display()
+    )]
     KeyFormat {
         /// The key file.
         path: PathBuf,
+    },
+    /// A key file is encrypted, and there is nothing to decrypt it with.
+    #[error("{} needs a passphrase: {reason}", path.display())]
+    PassphraseMissing {
+        /// The key file, or the directory of those to be encrypted.
+        path: PathBuf,
+        /// Why there is none, and what to do.
+        reason: String,
+    },
+    /// A key file does not decrypt.
+    #[error(
+        "{} does not decrypt: the passphrase is another one, or the file was changed (then restore it \
+         from a copy)",
+        path.display()
+    )]
+    PassphraseWrong {
+        /// The key file.
+        path: PathBuf,
+    },
+    /// A passphrase is too easily guessed.
+    #[error("a passphrase has at least {MIN_PASSPHRASE_CHARS} characters; give a longer one")]
+    PassphraseShort,
+    /// A change of keys was begun and not finished.
+    #[error(
+        "a rotation of {} was interrupted; run `rlhf-audit key rotate --purpose {purpose}` again to \
+         finish it",
+        names.join(", ")
+    )]
+    Rotating {
+        /// The key files.
+        names: Vec<&'static str>,
+        /// What they are for.
+        purpose: &'static str,
+    },
+    /// A change of keys cannot be made as things stand.
+    #[error("the key cannot be rotated: {reason}")]
+    Rotation {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// The ledger has ended.
+    #[error(
+        "this ledger was closed for good by record {index}; it can be read, and succeeded by another \
+         (`rlhf-audit init --succeeds`)"
+    )]
+    Ended {
+        /// The index of `ledger.closed`.
+        index: u64,
     },
     /// No role has this name.
     #[error("unknown role `{seen}`, expected admin, producer or reader")]
@@ -267,6 +321,8 @@ pub enum AppendCode {
     RunSealed,
     /// The seal is not the owner's, or does not list the run's streams as they stand.
     BadSeal,
+    /// The ledger has ended.
+    LedgerClosed,
     /// The principal may not append there.
     Forbidden,
     /// The ledger stopped.
@@ -291,6 +347,7 @@ impl AppendCode {
             Self::BadRun => "bad-run",
             Self::RunSealed => "run-sealed",
             Self::BadSeal => "bad-seal",
+            Self::LedgerClosed => "ledger-closed",
             Self::Forbidden => "forbidden",
             Self::Unavailable => "unavailable",
         }
@@ -331,7 +388,7 @@ impl From<&ChainError> for AppendCode {
             | ChainError::OpenedAgain { .. } => Self::BadStream,
             ChainError::Seq { .. } => Self::SeqGap,
             ChainError::Prev { .. } => Self::WrongPrev,
-            ChainError::Signature { .. } => Self::BadSignature,
+            ChainError::Signature { .. } | ChainError::Rotation { .. } => Self::BadSignature,
             ChainError::Sealed { .. } => Self::RunSealed,
             ChainError::NotStarted { .. }
             | ChainError::StartedAgain { .. }
@@ -342,6 +399,8 @@ impl From<&ChainError> for AppendCode {
             | ChainError::StreamUnknown { .. }
             | ChainError::StreamEnd { .. }
             | ChainError::StreamOrder { .. } => Self::BadSeal,
+            ChainError::Closed { .. } => Self::LedgerClosed,
+            ChainError::Misplaced { .. } => Self::Forbidden,
             ChainError::Record(error) => error.into(),
         }
     }

@@ -1,18 +1,25 @@
-//! The key files of a ledger: 32-byte seeds, base64 and a newline, readable by their owner only.
+//! The key files of a ledger: 32-byte seeds, plain or encrypted under a passphrase, readable by their
+//! owner only.
 //!
 //! Not a key store: whoever keeps keys in an HSM or a KMS brings another signer.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+mod file;
+mod passphrase;
+mod sealed;
+mod show;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use record::Entropy;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
+
+pub use passphrase::{MIN_PASSPHRASE_CHARS, Passphrase};
+pub use show::{KeyInfo, RetiredKeys, retired, show};
 
 use crate::LedgerError;
+use sealed::TextError;
 
 /// The log's Ed25519 key, which signs checkpoints.
 pub const LOG_ED25519: &str = "log.ed25519";
@@ -37,46 +44,93 @@ pub const ALL: [&str; 5] = [
 /// A secret of 32 bytes, wiped when dropped.
 pub type Seed = Zeroizing<[u8; 32]>;
 
+/// What stands behind the name of a key that is to take another's place.
+const NEXT: &str = ".next";
+
 /// Makes every key of a new ledger that is not there yet, in `dir/keys` (mode 0700), and waits until
-/// they are on disk. What a creation that was interrupted left has signed nothing yet.
+/// they are on disk; encrypted from the first byte where there is a passphrase to do it under. What
+/// a creation that was interrupted left has signed nothing yet.
 ///
 /// # Errors
-/// The directory cannot be written.
-pub(crate) fn create_missing(dir: &Path, entropy: &dyn Entropy) -> Result<(), LedgerError> {
+/// The directory cannot be written; the passphrase is missing or too short.
+pub(crate) fn create_missing(
+    dir: &Path,
+    entropy: &dyn Entropy,
+    encrypt: Option<&Passphrase>,
+) -> Result<(), LedgerError> {
     let keys = dir.join("keys");
     fs::create_dir_all(&keys).map_err(|e| LedgerError::io(&keys, e))?;
     fs::set_permissions(&keys, fs::Permissions::from_mode(0o700))
         .map_err(|e| LedgerError::io(&keys, e))?;
+    let under = encrypt
+        .map(|phrase| Under::new(phrase, &keys, entropy))
+        .transpose()?;
     for path in ALL.map(|name| keys.join(name)) {
         if !path.exists() {
-            create(&path, entropy)?;
+            make(&path, entropy, under.as_ref())?;
         }
     }
-    File::open(&keys)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|e| LedgerError::io(&keys, e))
+    file::sync_dir(&keys)
 }
 
-/// Makes one key file with a fresh seed (mode 0600); an existing file is never overwritten.
+/// Makes one plain key file with a fresh seed (mode 0600); an existing file is never overwritten.
 ///
 /// # Errors
 /// The file exists, or cannot be written.
 pub fn create(path: &Path, entropy: &dyn Entropy) -> Result<Seed, LedgerError> {
+    make(path, entropy, None)
+}
+
+/// As [`create`], but encrypted.
+///
+/// # Errors
+/// As [`create`]; the passphrase is missing or too short.
+pub fn create_encrypted(
+    path: &Path,
+    entropy: &dyn Entropy,
+    passphrase: &Passphrase,
+) -> Result<Seed, LedgerError> {
+    let under = Under::new(passphrase, path, entropy)?;
+    make(path, entropy, Some(&under))
+}
+
+/// A passphrase and the salt that the files of one go share.
+struct Under<'p> {
+    passphrase: &'p Passphrase,
+    salt: [u8; 16],
+}
+
+impl<'p> Under<'p> {
+    fn new(
+        passphrase: &'p Passphrase,
+        path: &Path,
+        entropy: &dyn Entropy,
+    ) -> Result<Self, LedgerError> {
+        let text = passphrase
+            .text()
+            .map_err(|reason| failure(path, TextError::NoPassphrase(reason)))?;
+        if text.chars().count() < MIN_PASSPHRASE_CHARS {
+            return Err(LedgerError::PassphraseShort);
+        }
+        let mut salt = [0; 16];
+        entropy.fill(&mut salt);
+        Ok(Self { passphrase, salt })
+    }
+}
+
+fn make(
+    path: &Path,
+    entropy: &dyn Entropy,
+    under: Option<&Under<'_>>,
+) -> Result<Seed, LedgerError> {
     let mut seed = Seed::default();
     entropy.fill(seed.as_mut_slice());
-    let mut text = STANDARD.encode(seed.as_slice());
-    text.push('\n');
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-        });
-    text.zeroize();
-    written.map_err(|e| LedgerError::io(path, e))?;
+    let text = match under {
+        None => sealed::plain(&seed),
+        Some(under) => encrypted(path, &seed, under, entropy)?,
+    };
+    file::create(path, text.as_bytes())?;
+    file::sync_dir(path.parent().unwrap_or(Path::new(".")))?;
     Ok(seed)
 }
 
@@ -113,61 +167,194 @@ fn copy_dir(from: &Path, to: &Path) -> Result<(), LedgerError> {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
             Err(e) => return Err(LedgerError::io(&copy, e)),
         }
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&copy)
-            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-            .map_err(|e| LedgerError::io(&copy, e))?;
+        file::create(&copy, &bytes)?;
     }
-    File::open(to)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|e| LedgerError::io(to, e))
+    file::sync_dir(to)
+}
+
+fn encrypted(
+    path: &Path,
+    seed: &Seed,
+    under: &Under<'_>,
+    entropy: &dyn Entropy,
+) -> Result<Zeroizing<String>, LedgerError> {
+    sealed::encrypted(seed, under.passphrase, &under.salt, entropy)
+        .map_err(|error| failure(path, error))
+}
+
+/// Reads the plain file `dir/keys/name`.
+///
+/// # Errors
+/// As [`read`].
+pub fn load(dir: &Path, name: &str) -> Result<Seed, LedgerError> {
+    load_with(dir, name, &Passphrase::none())
 }
 
 /// Reads `dir/keys/name`.
 ///
 /// # Errors
-/// The file is missing, readable by others than its owner, or not 32 bytes in base64.
-pub fn load(dir: &Path, name: &str) -> Result<Seed, LedgerError> {
-    read(&dir.join("keys").join(name))
+/// As [`read_with`].
+pub fn load_with(dir: &Path, name: &str, passphrase: &Passphrase) -> Result<Seed, LedgerError> {
+    read_with(&dir.join("keys").join(name), passphrase)
+}
+
+/// Reads one plain key file.
+///
+/// # Errors
+/// The file is missing, readable by others than its owner, encrypted, or not 32 bytes in base64.
+pub fn read(path: &Path) -> Result<Seed, LedgerError> {
+    read_with(path, &Passphrase::none())
 }
 
 /// Reads one key file.
 ///
 /// # Errors
-/// The file is missing, readable by others than its owner, or not 32 bytes in base64.
-pub fn read(path: &Path) -> Result<Seed, LedgerError> {
-    let mut file = File::open(path).map_err(|e| LedgerError::io(path, e))?;
-    let mode = file
-        .metadata()
-        .map_err(|e| LedgerError::io(path, e))?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(LedgerError::KeyMode {
-            path: PathBuf::from(path),
-            mode: mode & 0o777,
-        });
+/// The file is missing, readable by others than its owner, or no key; the passphrase that it needs
+/// is missing or another.
+pub fn read_with(path: &Path, passphrase: &Passphrase) -> Result<Seed, LedgerError> {
+    let text = file::read(path)?;
+    sealed::read(&text, passphrase).map_err(|error| failure(path, error))
+}
+
+/// Whether a key file is encrypted.
+///
+/// # Errors
+/// The file is missing or readable by others than its owner.
+pub fn is_encrypted(path: &Path) -> Result<bool, LedgerError> {
+    Ok(sealed::is_encrypted(&file::read(path)?))
+}
+
+/// Encrypts key files under the passphrase, each in one step: whatever interrupts this leaves each
+/// plain or encrypted, and doing it again finishes. Those that are encrypted already stay as they
+/// are. Gives the files that were changed.
+///
+/// # Errors
+/// As [`read_with`], before any file is changed; a file cannot be replaced.
+pub fn encrypt(
+    paths: &[PathBuf],
+    passphrase: &Passphrase,
+    entropy: &dyn Entropy,
+) -> Result<Vec<PathBuf>, LedgerError> {
+    let plain = sort_out(paths, passphrase, false)?;
+    let Some((first, _)) = plain.first() else {
+        return Ok(Vec::new());
+    };
+    let under = Under::new(passphrase, first, entropy)?;
+    for (path, seed) in &plain {
+        file::replace(path, &encrypted(path, seed, &under, entropy)?)?;
     }
-    let mut text = Zeroizing::new(String::new());
-    file.read_to_string(&mut text)
-        .map_err(|e| LedgerError::io(path, e))?;
-    let bytes = Zeroizing::new(
-        STANDARD
-            .decode(text.trim_end_matches(['\n', '\r']))
-            .map_err(|_| LedgerError::KeyFormat {
-                path: PathBuf::from(path),
-            })?,
-    );
-    let seed: [u8; 32] = bytes
-        .as_slice()
-        .try_into()
-        .map_err(|_| LedgerError::KeyFormat {
-            path: PathBuf::from(path),
-        })?;
-    Ok(Seed::new(seed))
+    Ok(plain.into_iter().map(|(path, _)| path).collect())
+}
+
+/// Undoes [`encrypt`].
+///
+/// # Errors
+/// As [`encrypt`].
+pub fn decrypt(paths: &[PathBuf], passphrase: &Passphrase) -> Result<Vec<PathBuf>, LedgerError> {
+    let encrypted = sort_out(paths, passphrase, true)?;
+    for (path, seed) in &encrypted {
+        file::replace(path, &sealed::plain(seed))?;
+    }
+    Ok(encrypted.into_iter().map(|(path, _)| path).collect())
+}
+
+/// Reads all files, so that nothing is changed where one cannot be read; gives those that are
+/// encrypted, or those that are not.
+fn sort_out(
+    paths: &[PathBuf],
+    passphrase: &Passphrase,
+    encrypted: bool,
+) -> Result<Vec<(PathBuf, Seed)>, LedgerError> {
+    let mut found = Vec::new();
+    for path in paths {
+        file::sweep(path)?;
+        let seed = read_with(path, passphrase)?;
+        if is_encrypted(path)? == encrypted {
+            found.push((path.clone(), seed));
+        }
+    }
+    Ok(found)
+}
+
+/// The key files of a ledger that are there, those to come included.
+///
+/// # Errors
+/// The directory cannot be read.
+pub fn paths(dir: &Path) -> Result<Vec<PathBuf>, LedgerError> {
+    let mut paths = Vec::new();
+    for path in ALL.map(|name| dir.join("keys").join(name)) {
+        for path in [path.clone(), file::beside(&path, NEXT)] {
+            let there = path.try_exists().map_err(|e| LedgerError::io(&path, e))?;
+            paths.extend(there.then_some(path));
+        }
+    }
+    Ok(paths)
+}
+
+/// A key that is to take the place of `dir/keys/name`: made where a rotation has not made it yet,
+/// encrypted as the other is.
+///
+/// # Errors
+/// As [`read_with`]; the file cannot be written.
+pub(crate) fn next(
+    dir: &Path,
+    name: &str,
+    passphrase: &Passphrase,
+    entropy: &dyn Entropy,
+) -> Result<Seed, LedgerError> {
+    let path = dir.join("keys").join(name);
+    let next = file::beside(&path, NEXT);
+    if next.exists() {
+        return read_with(&next, passphrase);
+    }
+    let under = if is_encrypted(&path)? {
+        Some(Under::new(passphrase, &path, entropy)?)
+    } else {
+        None
+    };
+    let mut seed = Seed::default();
+    entropy.fill(seed.as_mut_slice());
+    let text = match &under {
+        None => sealed::plain(&seed),
+        Some(under) => encrypted(&path, &seed, under, entropy)?,
+    };
+    // A file that was cut off would be no key: it is there as a whole, or not.
+    file::replace(&next, &text)?;
+    Ok(seed)
+}
+
+/// The names of keys that wait to take their place: a rotation was interrupted.
+pub(crate) fn waiting(dir: &Path) -> Vec<&'static str> {
+    let waits = |name: &&str| file::beside(&dir.join("keys").join(name), NEXT).exists();
+    ALL.into_iter().filter(waits).collect()
+}
+
+/// Puts the key that waits into its place; the old one is gone. Where none waits that was done.
+///
+/// # Errors
+/// The file cannot be renamed.
+pub(crate) fn take_place(dir: &Path, name: &str) -> Result<(), LedgerError> {
+    let path = dir.join("keys").join(name);
+    let next = file::beside(&path, NEXT);
+    if next.exists() {
+        file::rename(&next, &path)?;
+    }
+    Ok(())
+}
+
+/// Names a secret key without saying anything else of it.
+pub(crate) fn fingerprint(key: &Seed) -> record::PublicKey {
+    let named = [b"rlhf-audit-trail/deployment-key/v1\n", key.as_slice()].concat();
+    record::PublicKey(tlog::sha256(&Zeroizing::new(named)))
+}
+
+fn failure(path: &Path, error: TextError) -> LedgerError {
+    let path = path.to_owned();
+    match error {
+        TextError::Form => LedgerError::KeyFormat { path },
+        TextError::NoPassphrase(reason) => LedgerError::PassphraseMissing { path, reason },
+        TextError::WrongPassphrase => LedgerError::PassphraseWrong { path },
+    }
 }
 
 #[cfg(test)]
@@ -184,7 +371,7 @@ mod tests {
     #[test]
     fn keys_come_back_and_only_their_owner_reads_them() {
         let dir = tempfile::tempdir().unwrap();
-        create_missing(dir.path(), &Counting).unwrap();
+        create_missing(dir.path(), &Counting, None).unwrap();
         for name in ALL {
             let path = dir.path().join("keys").join(name);
             assert_eq!(

@@ -28,6 +28,8 @@ const LEASE_MILLIS: u64 = 4_000;
 const PROLONG: Duration = Duration::from_millis(2_500);
 /// How long a server that closes waits for what it acknowledged to be published, by whoever.
 const CLOSING: Duration = Duration::from_secs(10);
+/// How long whoever published a checkpoint has to serve it before another server does.
+const SERVING: Duration = Duration::from_secs(1);
 const BUNDLE: u64 = 256;
 
 /// One server's part in publishing.
@@ -38,6 +40,9 @@ pub(crate) struct Leader {
     pub(crate) holder: String,
     /// Until when the lease is surely ours.
     pub(crate) until: Option<Instant>,
+    /// Since when there is a latest checkpoint of which it is not known that it is served: whoever
+    /// swapped it in may have ended before that.
+    pub(crate) unserved: Option<Instant>,
 }
 
 /// What one look at the stores came to.
@@ -72,7 +77,6 @@ impl Leader {
                 Ok(Step::Rested) => shared.status.publish_rested(),
                 Err(error) if is_lasting(&error) => {
                     shared.status.publish_failed(&error);
-                    backlog.fail();
                     shared.fail(format!("publishing failed: {error}"));
                     return;
                 }
@@ -99,6 +103,7 @@ impl Leader {
     ) -> Result<Step, LedgerError> {
         self.turns.follow()?;
         self.observe(publisher, pending)?;
+        self.serve(publisher)?;
         if pending.is_empty() || !self.has_lease(publisher)? {
             return Ok(Step::Rested);
         }
@@ -117,6 +122,23 @@ impl Leader {
         }
     }
 
+    /// Serves the latest checkpoint, should its publisher not have come to it.
+    fn serve(&mut self, publisher: &Publisher) -> Result<(), LedgerError> {
+        let Some(since) = self.unserved else {
+            return Ok(());
+        };
+        if self.until.is_none() && since.elapsed() < SERVING {
+            return Ok(());
+        }
+        let reader = &publisher.shared.reader;
+        if let Some(published) = reader.published() {
+            let key = reader.published_key();
+            recover::serve(&*reader.objects, &*publisher.shared.meta, key, &published)?;
+        }
+        self.unserved = None;
+        Ok(())
+    }
+
     fn has_lease(&mut self, publisher: &Publisher) -> Result<bool, LedgerError> {
         let asked = Instant::now();
         if self.until.is_some_and(|until| until > asked + PROLONG) {
@@ -133,7 +155,7 @@ impl Leader {
 
     /// Takes in the latest checkpoint, if another server made it.
     fn observe(
-        &self,
+        &mut self,
         publisher: &mut Publisher,
         pending: &mut Vec<Sequenced>,
     ) -> Result<(), LedgerError> {
@@ -162,6 +184,7 @@ impl Leader {
             .max(recover::signed_at(&self.policy, &stored.note));
         publisher.drop_published(pending, size);
         publisher.accept(&stored, served);
+        self.unserved = Some(Instant::now());
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use record::{Draft, SigningKey, Submission};
 use store::{DataDir, Journal, MetaStore, ObjectStore, SqliteMeta, StoredCheckpoint};
-use tlog::{Checkpoint, Ed25519Signer, MlDsa44Signer, Policy, TreeSize};
+use tlog::{Checkpoint, Policy, TreeSize};
 use verify::SealedField;
 
 use crate::accept::accept;
@@ -23,6 +23,7 @@ use crate::publish::{Signers, sign};
 use crate::queue::Request;
 use crate::read::{Page, Published, Query, Reader};
 use crate::recover;
+use crate::rotate;
 use crate::sequencer::Turns;
 use crate::shared::{Counters, Shared, Status};
 use crate::ticket::Ticket;
@@ -42,7 +43,7 @@ pub(crate) struct Inner {
     pub(crate) operator: SigningKey,
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
     /// Keeps everybody else out, where one server has the ledger; given up last.
-    pub(crate) _dir: Option<DataDir>,
+    pub(crate) dir: Option<DataDir>,
 }
 
 /// The policy's name, as a file and as a setting.
@@ -108,9 +109,9 @@ impl Ledger {
     /// Makes a ledger in a directory, and leaves it closed.
     pub(crate) fn make(dir: &Path, options: &Options) -> Result<(), LedgerError> {
         let data = DataDir::create(dir)?;
-        keys::create_missing(dir, &*options.entropy)?;
-        let manifest = Manifest::new(options.new_origin());
-        let signers = signers(dir, &manifest.origin)?;
+        create_keys(dir, options)?;
+        let manifest = Manifest::new(options.new_origin(), options.predecessor.clone());
+        let signers = signers(dir, &manifest.origin, options)?;
         data.write("policy", policy(&signers).as_bytes(), 0o644)?;
         let meta = SqliteMeta::open(&data.database())?;
         publish_empty(&meta, &signers, options)?;
@@ -156,20 +157,29 @@ impl Ledger {
         if !meta.take_lease(CREATING, &holder, CREATING_MILLIS)? {
             return Err(LedgerError::BeingCreated);
         }
-        if Self::exists_in(&stores)? {
+        let made = Self::make_shared(dir, &options, &stores);
+        // Whoever failed lets the next one try.
+        let released = meta.release_lease(CREATING, &holder);
+        made?;
+        released?;
+        Self::open_shared(dir, options, stores)
+    }
+
+    fn make_shared(dir: &Path, options: &Options, stores: &Stores) -> Result<(), LedgerError> {
+        if Self::exists_in(stores)? {
             return Err(LedgerError::Exists {
                 dir: dir.to_path_buf(),
             });
         }
-        keys::create_missing(dir, &*options.entropy)?;
-        let manifest = Manifest::new(options.new_origin());
-        let signers = signers(dir, &manifest.origin)?;
+        let meta = &*stores.meta;
+        create_keys(dir, options)?;
+        let manifest = Manifest::new(options.new_origin(), options.predecessor.clone());
+        let signers = signers(dir, &manifest.origin, options)?;
         meta.kv_put(POLICY, policy(&signers).as_bytes())?;
-        publish_empty(meta, &signers, &options)?;
+        publish_empty(meta, &signers, options)?;
         // Last: from here on there is a ledger.
         meta.kv_put(MANIFEST, &manifest.to_bytes())?;
-        meta.release_lease(CREATING, &holder)?;
-        Self::open_shared(dir, options, stores)
+        Ok(())
     }
 
     /// Whether stores that several servers share hold a ledger.
@@ -199,6 +209,7 @@ impl Ledger {
         stores: Stores,
         data: Option<DataDir>,
     ) -> Result<Self, LedgerError> {
+        rotate::check_waiting(dir, &options)?;
         let meta = &*stores.meta;
         let setting = |name: &str| {
             if data.is_none() {
@@ -213,7 +224,7 @@ impl Ledger {
             dir: dir.to_path_buf(),
         })?;
         let manifest = Manifest::parse(&manifest)?;
-        let signers = signers(dir, &manifest.origin)?;
+        let signers = signers(dir, &manifest.origin, &options)?;
         let own_policy = Policy::parse(policy(&signers).as_bytes())
             .map_err(|e| LedgerError::corrupt("keys/log.*", e))?;
         let policy = String::from_utf8(setting(POLICY)?.unwrap_or_default())
@@ -318,6 +329,9 @@ impl Ledger {
             Ok(entries) => entries,
             Err(error) => {
                 Counters::add(&shared.status.refused, 1);
+                if let Some(reason) = shared.sealing.lost() {
+                    shared.fail(format!("a subject's key could not be written: {reason}"));
+                }
                 return Ok(Ticket::done(Err(error)));
             }
         };
@@ -446,15 +460,15 @@ fn meta_size(meta: &dyn MetaStore) -> Result<u64, LedgerError> {
     Ok(meta.latest_checkpoint()?.map_or(0, |stored| stored.size))
 }
 
-fn signers(dir: &Path, origin: &str) -> Result<Signers, LedgerError> {
-    let bad = |e: tlog::KeyError| LedgerError::corrupt("the origin in ledger.json", e);
-    let ed25519 = keys::load(dir, keys::LOG_ED25519)?;
-    let ml_dsa_44 = keys::load(dir, keys::LOG_ML_DSA_44)?;
-    Ok(Signers {
-        origin: origin.to_owned(),
-        ed25519: Ed25519Signer::from_seed(origin, *ed25519).map_err(bad)?,
-        ml_dsa_44: MlDsa44Signer::from_seed(origin, *ml_dsa_44).map_err(bad)?,
-    })
+fn create_keys(dir: &Path, options: &Options) -> Result<(), LedgerError> {
+    let under = options.encrypt_keys.then_some(&*options.passphrase);
+    keys::create_missing(dir, &*options.entropy, under)
+}
+
+fn signers(dir: &Path, origin: &str, options: &Options) -> Result<Signers, LedgerError> {
+    let ed25519 = keys::load_with(dir, keys::LOG_ED25519, &options.passphrase)?;
+    let ml_dsa_44 = keys::load_with(dir, keys::LOG_ML_DSA_44, &options.passphrase)?;
+    Signers::new(origin, &ed25519, &ml_dsa_44)
 }
 
 fn policy(signers: &Signers) -> String {

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use record::{RunId, SigningKey};
+use record::kinds::KeyPurpose;
+use record::{RunId, SigningKey, StreamWriter};
 use store::{DataDir, StoredCheckpoint};
 use tlog::Policy;
 
@@ -46,22 +47,47 @@ impl Home {
         published: Published,
     ) -> Result<Ledger, LedgerError> {
         let operator = {
-            let seed = keys::load(dir, keys::OPERATOR_ED25519)?;
+            let seed = keys::load_with(dir, keys::OPERATOR_ED25519, &options.passphrase)?;
             SigningKey::from_bytes(&seed)
         };
         let home = (self.signers, self.own_policy);
         let threads = Threads::prepare(dir, options, stores, latest, published, home, &operator)?;
         let shared = Arc::clone(&threads.shared);
         let (turns, threads) = threads.start()?;
-        Ok(Ledger(Arc::new(Inner {
+        let ledger = Ledger(Arc::new(Inner {
             shared,
             turns,
             origin: self.manifest.origin,
             policy: self.policy,
             operator,
             threads: Mutex::new(threads),
-            _dir: self.data,
-        })))
+            dir: self.data,
+        }));
+        if let Some(predecessor) = self.manifest.predecessor {
+            ledger.begin(predecessor)?;
+        }
+        Ok(ledger)
+    }
+}
+
+/// The writer of the server's own stream; where its key is being changed, with the one that follows.
+fn own_or_next(
+    shared: &Shared,
+    operator: &SigningKey,
+    dir: &Path,
+    options: &Options,
+) -> Result<(StreamWriter, bool), LedgerError> {
+    let mut state = shared.state();
+    if options.rotating != Some(KeyPurpose::Operator) {
+        return own_stream(shared, &mut state, operator);
+    }
+    let name = keys::OPERATOR_ED25519;
+    let next = keys::next(dir, name, &options.passphrase, &*options.entropy)?;
+    let next = SigningKey::from_bytes(&next);
+    match own_stream(shared, &mut state, operator) {
+        Ok((own, unsigned)) => Ok((own.succeeded_by(next), unsigned)),
+        // An earlier try has come so far that the new key signs already.
+        Err(error) => own_stream(shared, &mut state, &next).map_err(|_| error),
     }
 }
 
@@ -112,7 +138,7 @@ impl Threads {
         let enrolled = recover::enrolled(&reader, &groups)?;
         let is_shared = journal.is_shared();
 
-        let deployment = keys::load(dir, keys::DEPLOYMENT)?;
+        let deployment = keys::load_with(dir, keys::DEPLOYMENT, &options.passphrase)?;
         let sealing = Sealing::new(&deployment, Arc::clone(&meta), Arc::clone(&options.entropy));
         let (clock, entropy) = (Arc::clone(&options.clock), Arc::clone(&options.entropy));
         let shared = Arc::new(Shared::new(
@@ -131,7 +157,7 @@ impl Threads {
             .sequenced
             .store(next, std::sync::atomic::Ordering::Relaxed);
         shared.backlog.preload(groups);
-        let (own, unsigned) = own_stream(&shared, &mut shared.state(), operator)?;
+        let (own, unsigned) = own_or_next(&shared, operator, dir, options)?;
         let sequencer = Sequencer {
             shared: Arc::clone(&shared),
             own,
@@ -150,6 +176,7 @@ impl Threads {
             policy: own_policy,
             holder: random_name(options),
             until: None,
+            unserved: Some(std::time::Instant::now()),
         });
         let publisher = Publisher {
             shared: Arc::clone(&shared),

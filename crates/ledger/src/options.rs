@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use record::kinds::{KeyPurpose, LedgerContinued};
 use record::{Clock, Entropy, RunId};
 use serde::{Deserialize, Serialize};
 
 use crate::LedgerError;
 use crate::cosign::Witnessing;
+use crate::keys::Passphrase;
 
 /// The version of the directory's layout.
 const FORMAT: u32 = 1;
@@ -26,6 +28,15 @@ pub struct Options {
     pub origin: Option<String>,
     /// Whose cosignatures the published checkpoints are to get.
     pub witnesses: Option<Witnessing>,
+    /// What decrypts key files that are encrypted.
+    pub passphrase: Arc<Passphrase>,
+    /// Encrypt the keys of a new ledger under the passphrase.
+    pub encrypt_keys: bool,
+    /// The log that a new ledger goes on from.
+    pub predecessor: Option<LedgerContinued>,
+    /// The ledger is opened to change these keys, which [`crate::Ledger::rotate`] does: a key of this
+    /// purpose that waits to take its place is no obstacle.
+    pub rotating: Option<KeyPurpose>,
 }
 
 impl Options {
@@ -37,6 +48,10 @@ impl Options {
             publish_interval: Duration::from_millis(250),
             origin: None,
             witnesses: None,
+            passphrase: Arc::new(Passphrase::none()),
+            encrypt_keys: false,
+            predecessor: None,
+            rotating: None,
         }
     }
 
@@ -65,13 +80,17 @@ pub(crate) struct Manifest {
     format: u32,
     /// The log's origin.
     pub(crate) origin: String,
+    /// The log it goes on from, which its first own record says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) predecessor: Option<LedgerContinued>,
 }
 
 impl Manifest {
-    pub(crate) fn new(origin: String) -> Self {
+    pub(crate) fn new(origin: String, predecessor: Option<LedgerContinued>) -> Self {
         Self {
             format: FORMAT,
             origin,
+            predecessor,
         }
     }
 

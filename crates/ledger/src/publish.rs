@@ -14,6 +14,7 @@ use tlog::{Checkpoint, Ed25519Signer, Hash, MlDsa44Signer, TileId, TreeSize};
 use crate::LedgerError;
 use crate::backlog::Sequenced;
 use crate::entry::Entry;
+use crate::keys::Seed;
 use crate::leader::Leader;
 use crate::read::{Published, Reader};
 use crate::recover;
@@ -33,6 +34,18 @@ pub(crate) struct Signers {
     pub(crate) origin: String,
     pub(crate) ed25519: Ed25519Signer,
     pub(crate) ml_dsa_44: MlDsa44Signer,
+}
+
+impl Signers {
+    /// From the seeds of both keys.
+    pub(crate) fn new(origin: &str, ed25519: &Seed, ml_dsa_44: &Seed) -> Result<Self, LedgerError> {
+        let bad = |e: tlog::KeyError| LedgerError::corrupt("the origin in ledger.json", e);
+        Ok(Self {
+            origin: origin.to_owned(),
+            ed25519: Ed25519Signer::from_seed(origin, **ed25519).map_err(bad)?,
+            ml_dsa_44: MlDsa44Signer::from_seed(origin, **ml_dsa_44).map_err(bad)?,
+        })
+    }
 }
 
 /// The publisher: one thread has it.
@@ -70,7 +83,6 @@ impl Publisher {
                 shared.status.publish_failed(&error);
                 let over = backlog.is_closing() && tries >= CLOSING_TRIES;
                 if over || is_fatal(&error) {
-                    backlog.fail();
                     shared.fail(format!("publishing failed: {error}"));
                     return;
                 }

@@ -19,7 +19,7 @@ use store::{JournalEntry, StoreError};
 use tokio::sync::oneshot;
 
 use crate::accept::entry;
-use crate::admit::{Conflict, Enrolment, Step, Surroundings, admit, enrolment};
+use crate::admit::{CLOSED, Conflict, Enrolment, Step, Surroundings, admit, enrolment};
 use crate::backlog::Sequenced;
 use crate::entry::{Entry, Place};
 use crate::error::{AppendCode, AppendError, LedgerError};
@@ -162,8 +162,11 @@ impl Sequencer {
                 self.ended = false;
             }
             Err(error) => {
-                let reason = format!("the journal could not be written: {error}");
-                self.shared.fail(reason);
+                // Where the publisher stopped before, its reason is the one to tell.
+                if !self.shared.queue.failed() {
+                    let reason = format!("the journal could not be written: {error}");
+                    self.shared.fail(reason);
+                }
                 self.shared.queue.wake();
             }
         }
@@ -374,6 +377,14 @@ impl Sequencer {
         draft: Draft,
     ) -> Result<AppendResult, LedgerError> {
         let kind = draft.kind();
+        if state
+            .scope(&*self.shared.meta, Scope::Ledger)?
+            .chain
+            .closed()
+        {
+            let refusal = AppendError::whole(AppendCode::LedgerClosed, CLOSED);
+            return Ok(Err(refusal));
+        }
         match self.own.write(draft) {
             Ok(written) => self.place_own(state, group, kind, written).map(Ok),
             Err(error) => {
@@ -462,7 +473,11 @@ impl Sequencer {
         group: &mut Group,
         conflict: &Conflict,
     ) -> Result<(), LedgerError> {
-        if self.noted.contains(&conflict.refused) {
+        let closed = state
+            .scope(&*self.shared.meta, Scope::Ledger)?
+            .chain
+            .closed();
+        if closed || self.noted.contains(&conflict.refused) {
             return Ok(());
         }
         self.noted.push_back(conflict.refused);

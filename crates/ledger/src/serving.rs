@@ -23,6 +23,15 @@ impl Ledger {
             .get(&format!("log/{}", id.path()))?)
     }
 
+    /// The change of the log's keys of this number, from 1 on, as others follow it.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn rotation_file(&self, number: u64) -> Result<Option<Vec<u8>>, LedgerError> {
+        let key = format!("log/rotations/{number}");
+        Ok(self.shared().reader.objects.get(&key)?)
+    }
+
     /// The clock that the ledger was opened with.
     pub fn clock(&self) -> Arc<dyn Clock> {
         Arc::clone(&self.shared().clock)

@@ -115,6 +115,15 @@ impl Shared {
         self.end();
     }
 
+    /// Stops the ledger if a write of `what` has left the disk in an unknown state.
+    pub(crate) fn judge<T>(&self, what: &str, written: store::Result<T>) -> store::Result<T> {
+        written.inspect_err(|error| {
+            if error.is_fatal() {
+                self.fail(format!("{what} could not be written: {error}"));
+            }
+        })
+    }
+
     /// Tells those who wait that nothing more will be published.
     pub(crate) fn end(&self) {
         self.progress.end();

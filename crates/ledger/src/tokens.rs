@@ -76,7 +76,7 @@ impl Ledger {
             expires: expires.map(|at| at.0),
             revoked: None,
         };
-        shared.meta.insert_token(&row)?;
+        shared.judge("a token", shared.meta.insert_token(&row))?;
         token(&row)
     }
 
@@ -99,7 +99,8 @@ impl Ledger {
     /// The database cannot be written.
     pub fn revoke_token(&self, id: &str) -> Result<bool, LedgerError> {
         let shared = self.shared();
-        Ok(shared.meta.revoke_token(id, shared.clock.now().0)?)
+        let revoked = shared.meta.revoke_token(id, shared.clock.now().0);
+        Ok(shared.judge("a token", revoked)?)
     }
 
     /// Who holds this secret; `None` for one that is unknown, expired or revoked.

@@ -267,19 +267,40 @@ fn a_producers_wrong_clock_is_accepted_and_noted_once() {
     assert_eq!(own_records::<FindingRaised>(&fixture.ledger).len(), 1);
 }
 
+/// I3: a checkpoint is later than the one before it, or of the same time, also across a restart.
 #[test]
 fn a_clock_that_jumps_back_breaks_nothing() {
+    let signed_at = |fixture: &Fixture| {
+        fixture.published();
+        let note = fixture.ledger.checkpoint().unwrap().note;
+        let checked = common::policy(&fixture.ledger).check(&note).unwrap();
+        let times = checked
+            .log_signatures
+            .iter()
+            .chain(&checked.witness_signatures);
+        times.filter_map(|signature| signature.timestamp).max()
+    };
     let fixture = Fixture::new();
     let mut owner = fixture.start_run("time", 4);
-    for jump in [-7_200, 10, -86_400 * 400, 86_400 * 800] {
+    let mut last = signed_at(&fixture);
+    assert!(last.is_some());
+    for jump in [-3_600, 10, -86_400 * 400, 86_400 * 800] {
         fixture.clock.jump(jump);
         fixture.append(owner.write(metric(1.0)).unwrap());
-        fixture.published();
+        let time = signed_at(&fixture);
+        assert!(time >= last, "{time:?} after {last:?}");
+        last = time;
     }
     fixture.verify();
+    fixture.clock.jump(-3_600);
     let fixture = fixture.reopen();
-    fixture.clock.jump(-86_400 * 1_000);
-    fixture.append(owner.write(metric(1.0)).unwrap());
+    for jump in [0, -86_400 * 1_000] {
+        fixture.clock.jump(jump);
+        fixture.append(owner.write(metric(1.0)).unwrap());
+        let time = signed_at(&fixture);
+        assert!(time >= last, "{time:?} after {last:?}");
+        last = time;
+    }
     fixture.verify();
     fixture.ledger.close().unwrap();
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use record::{Clock, Timestamp};
 use tlog::{Checkpoint, Policy, PolicyError, SignedNote, VerifiedCheckpoint, VerifierKey};
-use verify::{Failure, Source};
+use verify::{Failure, Source, rotation};
 
 use crate::alert::{Alert, Kind, Look, Status};
 use crate::checkpoint::{self, Finding, Seen};
@@ -152,7 +152,13 @@ impl<'a> Monitor<'a> {
         let now = self.clock.now();
         let mut found = Found::default();
         let last = self.last();
-        match checkpoint::look(&self.source, &self.policy, last.as_ref()) {
+        let mut seen = checkpoint::look(&self.source, &self.policy, last.as_ref());
+        if matches!(&seen, Seen::False(finding) if finding.kind == Kind::Checkpoint)
+            && self.follow_keys()?
+        {
+            seen = checkpoint::look(&self.source, &self.policy, last.as_ref());
+        }
+        match seen {
             Seen::Good(verified, note) => {
                 self.accept(&verified, &note, now);
                 self.look_at_entries(&verified.checkpoint, now, &mut found);
@@ -201,6 +207,30 @@ impl<'a> Monitor<'a> {
         let look = self.summary(status, &found.findings, found.unknown, alerts, now);
         self.count(&look, now);
         Ok(look)
+    }
+
+    /// Goes on under the log's new keys, if the old ones vouch for a change to those that sign now. What
+    /// cannot be asked for changes nothing.
+    fn follow_keys(&mut self) -> Result<bool, MonitorError> {
+        let Ok(Some(note)) = self.source.checkpoint() else {
+            return Ok(false);
+        };
+        let strange = |policy: &Policy| rotation::signed_by_others(policy, &note);
+        if !strange(&self.policy) {
+            return Ok(false);
+        }
+        let known = |policy: &Policy| !strange(policy);
+        let Ok(path) = rotation::forwards(&self.policy, &self.source, known) else {
+            return Ok(false);
+        };
+        let Some(policy) = path.policies.last().filter(|policy| known(policy)) else {
+            return Ok(false);
+        };
+        self.policy = policy.clone();
+        let text = path.exchange(&String::from_utf8_lossy(&self.policy_text));
+        self.policy_text = text.into_bytes();
+        self.dir.write(POLICY, &self.policy_text)?;
+        Ok(true)
     }
 
     fn standing(&self, kinds: &[Kind]) -> Vec<Kind> {

@@ -284,10 +284,12 @@ impl<'a> Cursor<'a> {
         if !double.is_finite() {
             return Err(self.fault_canonical("a number that a double can hold"));
         }
-        let mut buffer = ryu_js::Buffer::new();
-        let canonical = buffer.format_finite(double);
-        if canonical != literal {
-            return Err(self.fault_canonical(&format!("the number written as {canonical}")));
+        if !is_short(literal.as_bytes()) {
+            let mut buffer = ryu_js::Buffer::new();
+            let canonical = buffer.format_finite(double);
+            if canonical != literal {
+                return Err(self.fault_canonical(&format!("the number written as {canonical}")));
+            }
         }
         self.pos = end;
         Ok(Number::Double(double))
@@ -430,5 +432,33 @@ impl<'a> Cursor<'a> {
             .to_string()
             .replace("\\\"", "\"")
             .replace("\\\\", "\\")
+    }
+}
+
+/// Whether this is a fraction that a double is surely written as, without writing it: at most 15 significant digits,
+/// the last of them not 0, between 10^-6 and 10^15, where JavaScript uses no exponent.
+///
+/// Every decimal of at most 15 digits comes back from the nearest double (`DBL_DIG`). So no two of them share one, no
+/// shorter one stands for the same double, and the shortest text, which is the canonical one, is this.
+fn is_short(literal: &[u8]) -> bool {
+    const DIGITS: usize = 15;
+    /// 0.000001 has so many between the point and its digit.
+    const ZEROS: usize = 5;
+    let unsigned = literal.strip_prefix(b"-").unwrap_or(literal);
+    let Some(point) = unsigned.iter().position(|byte| *byte == b'.') else {
+        return false;
+    };
+    let (whole, fraction) = (&unsigned[..point], &unsigned[point + 1..]);
+    let digits = |text: &[u8]| text.iter().all(u8::is_ascii_digit);
+    if !digits(whole) || !digits(fraction) || matches!(fraction.last(), None | Some(b'0')) {
+        return false;
+    }
+    match whole {
+        [b'0'] => {
+            let zeros = fraction.iter().take_while(|byte| **byte == b'0').count();
+            zeros <= ZEROS && fraction.len() - zeros <= DIGITS
+        }
+        [b'1'..=b'9', ..] => whole.len() + fraction.len() <= DIGITS,
+        _ => false,
     }
 }

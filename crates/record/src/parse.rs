@@ -9,7 +9,7 @@ use crate::cursor::{Cursor, Number, Token};
 use crate::encoding::from_base64;
 use crate::error::{Fault, Step};
 use crate::ids::{Scope, StreamName, is_stream_name};
-use crate::kinds::Kind;
+use crate::kinds::{Kind, Spec};
 use crate::record::{ATTACHMENT, MAX_ATTACHMENTS, Record};
 use crate::shape::{self, Form, HASH};
 use crate::time::Timestamp;
@@ -73,7 +73,7 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
     }
     member(cursor, "\"body\":", "body")?;
     let body_from = cursor.pos;
-    body(cursor, guess.map(|(kind, _)| kind))?;
+    body(cursor, guess.map(|(kind, _)| guessed_spec(kind)))?;
     let body_to = cursor.pos;
 
     member(cursor, ",\"kind\":", "kind")?;
@@ -106,7 +106,7 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
     let has_sealed = cursor.eat_literal(",\"sealed\":");
     let sealed_from = cursor.pos;
     if has_sealed {
-        sealed(cursor, guessed)?;
+        sealed(cursor, guessed.map(guessed_spec))?;
     }
     let sealed_text = cursor.slice(sealed_from, cursor.pos);
 
@@ -133,24 +133,22 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
 
     let kind = guessed
         .or_else(|| Kind::parse(kind_name))
-        .filter(|kind| kind.version() == version);
+        .filter(|kind| version <= kind.version());
+    let spec = kind.map(|kind| kind.spec_of(version));
     if guess.is_some() && guessed.is_none() || guessed != kind {
         // The end looked like that of another kind: what was checked was not what had to be.
         let end = std::mem::replace(&mut cursor.pos, body_from);
-        body(cursor, kind)?;
+        body(cursor, spec)?;
         if has_sealed {
             cursor.pos = sealed_from;
-            sealed(cursor, kind)?;
+            sealed(cursor, spec)?;
         }
         cursor.pos = end;
     }
-    if let Some(kind) = kind
-        && !has_sealed
-        && kind.spec().sealed.iter().any(|(_, required)| *required)
-    {
+    if let Some(spec) = spec.filter(|spec| !has_sealed && spec.must_seal()) {
         cursor.pos = sealed_at;
         cursor.eat(b',');
-        return Err(missing_sealed(cursor, kind));
+        return Err(missing_sealed(cursor, spec));
     }
     Ok(Record {
         bytes,
@@ -169,15 +167,19 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
 }
 
 #[cold]
-fn missing_sealed(cursor: &Cursor<'_>, kind: Kind) -> Box<Fault> {
-    let fields: Vec<_> = kind
-        .spec()
+fn missing_sealed(cursor: &Cursor<'_>, spec: &Spec) -> Box<Fault> {
+    let fields: Vec<_> = spec
         .sealed
         .iter()
         .filter(|(_, required)| *required)
         .map(|(name, _)| *name)
         .collect();
     cursor.fault(&format!("the member `sealed` with {}", fields.join(", ")))
+}
+
+/// What a body is walked under as it comes: version 1. One of another is walked again.
+fn guessed_spec(kind: Kind) -> &'static Spec {
+    kind.spec_of(1)
 }
 
 /// The kind that a canonical record with this end has, and where its name's first quote stands. Only a guess: a
@@ -196,9 +198,9 @@ fn guess_kind(bytes: &[u8]) -> Option<(Kind, usize)> {
 }
 
 #[inline]
-fn body(cursor: &mut Cursor<'_>, kind: Option<Kind>) -> Step<()> {
-    match kind {
-        Some(kind) => shape::object(cursor, kind.spec().members),
+fn body(cursor: &mut Cursor<'_>, spec: Option<&Spec>) -> Step<()> {
+    match spec {
+        Some(spec) => shape::object(cursor, spec.members),
         None if cursor.peek() == Some(b'{') => cursor.value(1),
         None => Err(cursor.fault("an object")),
     }
@@ -235,7 +237,7 @@ fn kind_name<'a>(cursor: &mut Cursor<'a>) -> Step<&'a str> {
     Err(cursor.fault("a kind, like annotation.preference"))
 }
 
-fn sealed(cursor: &mut Cursor<'_>, kind: Option<Kind>) -> Step<()> {
+fn sealed(cursor: &mut Cursor<'_>, spec: Option<&Spec>) -> Step<()> {
     let start = cursor.pos;
     if cursor.eat_literal("{}") {
         cursor.pos = start;
@@ -243,8 +245,8 @@ fn sealed(cursor: &mut Cursor<'_>, kind: Option<Kind>) -> Step<()> {
         fault.found = "0".into();
         return Err(fault.within("sealed"));
     }
-    let walked = match kind {
-        Some(kind) => shape::object(cursor, kind.spec().sealed_members),
+    let walked = match spec {
+        Some(spec) => shape::object(cursor, spec.sealed_members),
         None => cursor.members(any_sealed_field).map(drop),
     };
     walked.map_err(|fault| fault.within("sealed"))

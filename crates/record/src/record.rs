@@ -197,7 +197,7 @@ impl<'a> Record<'a> {
 
     /// The run that a body names in its member `run`: what a record of the scope `ledger` is about.
     pub fn named_run(&self) -> Option<RunId> {
-        let members = self.kind?.spec().members;
+        let members = self.kind?.spec_of(self.version).members;
         members.iter().find(|member| member.name == "run")?;
         let mut named = None;
         let mut cursor = Cursor::new(self.body);

@@ -12,10 +12,15 @@ const NO_CONTROL: &str = "^[^\\u0000-\\u001f\\u007f]*$";
 
 /// The JSON Schema of a whole record of this kind, in its present version.
 pub fn json_schema(kind: Kind) -> Value {
-    let spec = kind.spec();
+    json_schema_of(kind, kind.version())
+}
+
+/// The JSON Schema of a whole record of this kind in one of its versions, 1 to the present one.
+pub fn json_schema_of(kind: Kind, version: u16) -> Value {
+    let spec = kind.spec_of(version);
     let mut schema = json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": format!("urn:rlhf-audit-trail:record:{}:{}", kind.name(), kind.version()),
+        "$id": format!("urn:rlhf-audit-trail:record:{}:{version}", kind.name()),
         "title": kind.name(),
         "description": spec.doc.trim(),
         "type": "object",
@@ -29,7 +34,7 @@ pub fn json_schema(kind: Kind) -> Value {
             "seq": { "type": "integer", "minimum": 0, "maximum": crate::MAX_INTEGER },
             "stream": form(Form::Stream),
             "time": form(Form::Time),
-            "v": { "const": kind.version() },
+            "v": { "const": version },
         },
         "required": ["body", "kind", "run", "seq", "stream", "time", "v"],
         "if": { "properties": { "seq": { "const": 0 } } },

@@ -13,7 +13,10 @@ use crate::draft::Draft;
 use crate::error::RecordError;
 use crate::hash::{PublicKey, RecordHash, SignatureBytes};
 use crate::ids::{ProducerName, Scope, StreamName};
-use crate::kinds::{Continues, Kind, RunSealed, RunStatus, StreamEnd, StreamOpened, StreamSigned};
+use crate::kinds::{
+    Continues, KeyPurpose, KeyRotated, Kind, RunSealed, RunStatus, StreamEnd, StreamOpened,
+    StreamSigned,
+};
 use crate::record::Record;
 use crate::sealed::{CommitmentKey, Opening, OpeningError, commit};
 use crate::submission::Submission;
@@ -32,6 +35,8 @@ pub struct StreamWriter {
     scope: Scope,
     stream: StreamName,
     key: SigningKey,
+    /// What signs after the `key.rotated` that names it.
+    next_key: Option<SigningKey>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     /// What `stream.opened` will say, until it has been written.
@@ -82,6 +87,7 @@ impl StreamWriter {
             scope,
             stream,
             key,
+            next_key: None,
             clock,
             entropy,
             opening: Some(opening),
@@ -109,6 +115,7 @@ impl StreamWriter {
             scope,
             stream,
             key,
+            next_key: None,
             clock,
             entropy,
             opening: None,
@@ -124,6 +131,14 @@ impl StreamWriter {
     #[must_use]
     pub fn with_unsigned(mut self, records: u64) -> Self {
         self.unsigned = records;
+        self
+    }
+
+    /// Gives the key that is to follow: it signs once the `key.rotated` that names it as the
+    /// operator's is written. Only the server's own stream changes its key.
+    #[must_use]
+    pub fn succeeded_by(mut self, next: SigningKey) -> Self {
+        self.next_key = Some(next);
         self
     }
 
@@ -189,14 +204,51 @@ impl StreamWriter {
         ) {
             return Err(WriteError::OwnKind(draft.kind));
         }
+        let hands_over = self.hands_over(&draft)?;
         let before = (self.next_seq, self.head, self.unsigned, self.first_unsigned);
         let opening = self.opening.clone();
-        let written = self.write_all(draft);
+        let written = if hands_over {
+            self.hand_over(draft)
+        } else {
+            self.write_all(draft)
+        };
         if written.is_err() {
             (self.next_seq, self.head, self.unsigned, self.first_unsigned) = before;
             self.opening = opening;
         }
         written
+    }
+
+    /// Whether this changes the stream's key.
+    fn hands_over(&self, draft: &Draft) -> Result<bool, WriteError> {
+        if draft.kind != Kind::KeyRotated {
+            return Ok(false);
+        }
+        // A body that cannot be read is refused when it is written.
+        let Ok(body) = serde_json::from_slice::<KeyRotated>(&draft.body) else {
+            return Ok(false);
+        };
+        let next = self.next_key.as_ref().map(PublicKey::from);
+        if body.purpose != KeyPurpose::Operator {
+            Ok(false)
+        } else if next == Some(body.new) && body.old == self.public_key() {
+            Ok(true)
+        } else {
+            Err(WriteError::OwnKind(draft.kind))
+        }
+    }
+
+    /// Everything before it is signed by the old key, it and everything after by the new one.
+    fn hand_over(&mut self, draft: Draft) -> Result<Vec<Submission>, WriteError> {
+        let mut out = Vec::with_capacity(4);
+        if let Some(opening) = self.opening.take() {
+            out.push(self.append(Draft::new(opening))?);
+        }
+        out.extend(self.sign());
+        out.push(self.append(draft)?);
+        self.key = self.next_key.take().unwrap_or_else(|| self.key.clone());
+        out.extend(self.sign());
+        Ok(out)
     }
 
     fn write_all(&mut self, draft: Draft) -> Result<Vec<Submission>, WriteError> {

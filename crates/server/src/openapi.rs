@@ -39,6 +39,7 @@ use crate::routes;
         routes::log::cosigned,
         routes::log::entries,
         routes::log::policy,
+        routes::log::rotation,
         routes::log::timestamp,
         routes::log::tile,
         routes::health::health,

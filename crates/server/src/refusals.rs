@@ -7,7 +7,7 @@ use crate::cards::CardError;
 use crate::problem::Problem;
 
 /// How long to stay away from an overloaded ledger: its queue is worth well under a second.
-const OVERLOADED_SECONDS: u32 = 1;
+pub(crate) const OVERLOADED_SECONDS: u32 = 1;
 /// How long to leave a database or an object store that does not answer.
 const OUTAGE_SECONDS: u32 = 2;
 /// How long a restart takes.
@@ -29,6 +29,7 @@ impl From<AppendError> for Problem {
             | AppendCode::BadRun
             | AppendCode::RunSealed => StatusCode::CONFLICT,
             AppendCode::NotCanonical | AppendCode::Malformed => StatusCode::BAD_REQUEST,
+            AppendCode::LedgerClosed => StatusCode::GONE,
             AppendCode::Forbidden => StatusCode::FORBIDDEN,
             AppendCode::Unavailable => {
                 return Self::unavailable(code, error.reason, RESTART_SECONDS);
@@ -67,6 +68,9 @@ impl From<LedgerError> for Problem {
                 Self::not_found("not-published", error.to_string()).retry_after(1)
             }
             LedgerError::UnknownRole { .. } => Self::unprocessable("bad-object", error.to_string()),
+            LedgerError::Ended { .. } => {
+                Self::new(StatusCode::GONE, "ledger-closed", error.to_string())
+            }
             LedgerError::Append(error) => error.into(),
             LedgerError::Submit(error) => error.into(),
             LedgerError::Store(error) if error.is_unavailable() => {

@@ -60,6 +60,7 @@ routes! {
     get "/log/checkpoint" PUBLIC log::checkpoint;
     get "/log/checkpoint.cosigned" PUBLIC log::cosigned;
     get "/log/policy" PUBLIC log::policy;
+    get "/log/rotations/{number}" PUBLIC log::rotation;
     get "/log/tile/{level}/{index}" PUBLIC log::tile;
     get "/log/tile/entries/{index}" READS log::entries;
     get "/log/timestamps/{name}" PUBLIC log::timestamp;

@@ -300,6 +300,13 @@ pub trait SubjectKeyStore: Send + Sync {
     /// taken: nothing was written.
     fn insert_subject_keys(&self, rows: &[SubjectKeyRow]) -> Result<()>;
 
+    /// Puts other wrappings in the place of those that are stored, by id, all or none: the deployment's key is another.
+    /// A key that was destroyed stays destroyed. Durable once it returns.
+    ///
+    /// # Errors
+    /// Unknown whether they were replaced: try again.
+    fn rewrap_subject_keys(&self, keys: &[SubjectKey]) -> Result<()>;
+
     /// Destroys a key and keeps its id as a tombstone. Once it returns, no file of the store holds the wrapped key;
     /// blocks that the file system or the disk freed, and backups, are beyond its reach. Says whether there was a key.
     ///

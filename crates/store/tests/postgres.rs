@@ -236,6 +236,56 @@ fn a_server_that_turns_read_only_is_unavailable() {
 }
 
 #[test]
+fn certificates_are_held_against_what_sslmode_asks() {
+    let server = services::Postgres::start_with_tls();
+    let other = services::Postgres::start_with_tls();
+    let open = |host: &str, query: &str| {
+        let port = server.port();
+        Postgres::open(&PgOptions::new(format!(
+            "postgres://postgres@{host}:{port}/postgres?{query}"
+        )))
+    };
+    let ours = format!("sslrootcert={}", server.authority().display());
+    let theirs = format!("sslrootcert={}", other.authority().display());
+    for (host, query) in [
+        ("localhost", format!("sslmode=verify-full&{ours}")),
+        ("127.0.0.1", format!("sslmode=verify-ca&{ours}")),
+        ("127.0.0.1", format!("{ours}&sslmode=require")),
+        ("127.0.0.1", "sslmode=require".to_owned()),
+        ("127.0.0.1", "sslmode=prefer".to_owned()),
+    ] {
+        let database = open(host, &query).unwrap();
+        let encrypted = server.sql(
+            "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
+             WHERE application_name = 'rlhf-audit'",
+        );
+        assert_eq!(encrypted, "t", "{query}");
+        drop(database);
+    }
+    for (host, query) in [
+        ("127.0.0.1", format!("sslmode=verify-full&{ours}")),
+        ("localhost", format!("sslmode=verify-full&{theirs}")),
+        ("localhost", format!("sslmode=verify-ca&{theirs}")),
+        ("localhost", format!("sslmode=require&{theirs}")),
+    ] {
+        let error = open(host, &query).unwrap_err();
+        assert!(
+            matches!(error, StoreError::Database { .. }) && error.to_string().contains("cert"),
+            "{query}: {error:?}"
+        );
+    }
+    let missing = open("localhost", "sslmode=verify-full&sslrootcert=/nowhere.pem");
+    assert!(
+        matches!(missing, Err(StoreError::BadConfig { .. })),
+        "{missing:?}"
+    );
+    // A server without TLS is none that `require` accepts.
+    let plain = postgres();
+    let refused = Postgres::open(&PgOptions::new(format!("{}?sslmode=require", plain.url())));
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[test]
 fn what_cannot_be_opened_says_why() {
     let server = postgres();
     let nobody = Proxy::start(server.port());

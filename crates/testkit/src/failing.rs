@@ -425,6 +425,11 @@ where
             .run(Step::InsertKeys, || self.inner.insert_subject_keys(rows))
     }
 
+    fn rewrap_subject_keys(&self, keys: &[SubjectKey]) -> Result<()> {
+        self.faults
+            .run(Step::InsertKeys, || self.inner.rewrap_subject_keys(keys))
+    }
+
     fn destroy_subject_key(&self, id: &[u8; 16]) -> Result<bool> {
         self.faults
             .run(Step::DestroyKey, || self.inner.destroy_subject_key(id))

@@ -179,6 +179,26 @@ impl LogBuilder {
         index
     }
 
+    /// The server's own stream, for whoever goes on with it by hand: under this key, once a record
+    /// says so.
+    ///
+    /// # Panics
+    ///
+    /// If nothing was written to it.
+    pub fn own_succeeded_by(&self, next: SigningKey) -> StreamWriter {
+        StreamWriter::resume(
+            Scope::Ledger,
+            StreamName::SERVER,
+            SigningKey::from_bytes(&[0xfe; 32]),
+            self.server.next_seq(),
+            self.server.head().expect("a stream that was written to"),
+            self.clock.clone(),
+            self.entropy.clone(),
+        )
+        .with_unsigned(self.server.unsigned())
+        .succeeded_by(next)
+    }
+
     fn enrol(&mut self, record: &[u8]) {
         let Ok(record) = Record::parse(record) else {
             return;

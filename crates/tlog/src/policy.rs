@@ -278,6 +278,28 @@ impl Policy {
         self.quorum.is_some()
     }
 
+    /// The keys of this name, of logs and of witnesses: all that a log of this origin signs with.
+    pub fn keys_named(&self, name: &str) -> impl Iterator<Item = &VerifierKey> {
+        let logs = self.logs.iter().map(|log| &log.key);
+        logs.chain(self.witnesses().map(|witness| &witness.key))
+            .filter(move |key| key.name() == name)
+    }
+
+    /// The same policy with other keys in the place of some; everything else stays as it is.
+    #[must_use]
+    pub fn with_keys(&self, other: impl Fn(&VerifierKey) -> Option<VerifierKey>) -> Self {
+        let mut policy = self.clone();
+        for log in &mut policy.logs {
+            log.key = other(&log.key).unwrap_or_else(|| log.key.clone());
+        }
+        for definition in &mut policy.definitions {
+            if let Definition::Witness(witness) = definition {
+                witness.key = other(&witness.key).unwrap_or_else(|| witness.key.clone());
+            }
+        }
+        policy
+    }
+
     /// Accepts a signed checkpoint, or says why not.
     ///
     /// Every signature by a key of the policy is checked, and one wrong signature condemns the

@@ -17,11 +17,12 @@ use record::kinds::{DocumentIssued, RunSealed, StreamEnd, StreamOpened};
 use record::{Kind, ProducerName, PublicKey, Record, RunId, Scope, StreamName};
 use tlog::Hash;
 
-use crate::Options;
 use crate::enrolled::Enrolled;
 use crate::meaning::{Link, Meaning};
 use crate::report::{Check, Failure, Issued, Report};
+use crate::server::Server;
 use crate::signatures::SignatureJob;
+use crate::{Options, ProducerKey};
 
 struct Chain {
     state: StreamState,
@@ -69,6 +70,9 @@ pub(crate) struct Chains<'a> {
     lost: HashSet<Hash>,
     unpinned: BTreeSet<ProducerName>,
     enrolled: Enrolled,
+    server: Server,
+    /// What became of pinned keys.
+    pins: Vec<ProducerKey>,
     /// The batch's streams, as far as they are known.
     resolved: Vec<Option<u32>>,
     /// Stands for the producer of a stream whose `stream.opened` could not be read.
@@ -122,6 +126,8 @@ impl<'a> Chains<'a> {
             lost: HashSet::new(),
             unpinned: BTreeSet::new(),
             enrolled: Enrolled::default(),
+            server: Server::default(),
+            pins: options.producer_keys.clone(),
             resolved: Vec::new(),
             unknown: ProducerName::parse("unknown").expect("a producer name"),
         }
@@ -198,6 +204,15 @@ impl<'a> Chains<'a> {
                 self.document(link, record, report);
             } else {
                 self.enrolled.take(record);
+            }
+        }
+        if self.only.is_none() {
+            if let Some(at) = self.server.closed_before(link, (scope, stream), kind) {
+                let expected = format!("nothing after record {at}, which closed the ledger");
+                place.fail(report, Check::Closed, expected, "another record");
+            }
+            if let Some(record) = record {
+                self.server.take(link.index, record, &mut self.pins, report);
             }
         }
         match (self.only, scope.run()) {
@@ -351,6 +366,7 @@ impl<'a> Chains<'a> {
             head: link.leaf,
             unsigned: 1,
             signatures: 0,
+            closed: false,
         });
         let chain = Chain {
             state,
@@ -411,8 +427,7 @@ impl<'a> Chains<'a> {
     fn pinned(&mut self, opened: &StreamState, place: Place<'_>, report: &mut Report) {
         let name = opened.producer.as_str();
         let mut keys = self
-            .options
-            .producer_keys
+            .pins
             .iter()
             .filter(|pin| pin.producer == name)
             .peekable();

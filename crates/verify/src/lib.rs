@@ -19,6 +19,7 @@ mod enrolled;
 mod error;
 mod files;
 mod follow;
+mod followed;
 mod log;
 mod meaning;
 mod paths;
@@ -26,7 +27,9 @@ mod pipeline;
 mod proof;
 mod render;
 mod report;
+pub mod rotation;
 mod sealed;
+mod server;
 mod signatures;
 mod source;
 mod stamps;
@@ -48,8 +51,8 @@ pub use follow::{Advance, Follower};
 pub use log::log;
 pub use proof::proof;
 pub use report::{
-    Check, Counts, Failure, Issued, KEPT, Named, Report, SealedValues, Signed, Stamped, Subject,
-    Trust, Verdict,
+    Check, Closed, Counts, Failure, FollowedKeys, Issued, KEPT, KeyChange, Named, Predecessor,
+    Report, SealedValues, Signed, Stamped, Subject, Trust, Verdict,
 };
 pub use sealed::{OpenSealed, SealedField, SealedState};
 pub use source::Source;
@@ -75,6 +78,8 @@ pub struct Options<'a> {
     pub tsa_roots: Option<timestamp::TsaRoots>,
     /// Producers' keys known out of band.
     pub producer_keys: Vec<ProducerKey>,
+    /// Where the changes of the log's keys are (`rotations/`), for a bundle; a log has its own.
+    pub rotations: Option<Source>,
     /// Told now and then how many entries of how many are done; for a progress bar.
     pub progress: Option<&'a (dyn Fn(u64, u64) + Sync)>,
 }
@@ -97,6 +102,7 @@ impl fmt::Debug for Options<'_> {
             .field("document", &self.document)
             .field("tsa_roots", &self.tsa_roots.is_some())
             .field("producer_keys", &self.producer_keys)
+            .field("rotations", &self.rotations)
             .finish_non_exhaustive()
     }
 }

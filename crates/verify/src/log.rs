@@ -8,6 +8,7 @@ use tlog::{
 };
 
 use crate::chains::Chains;
+use crate::followed::{self, Keys};
 use crate::meaning::{Meaning, locate};
 use crate::pipeline::{self, Work};
 use crate::report::{Check, Failure, Report, SealedValues, Subject};
@@ -30,12 +31,20 @@ const MAX_MISSING: u64 = 10_000;
 pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Report, VerifyError> {
     let mut report = Report::new(Subject::Log, source.name());
     report.hashes_only = options.hashes_only;
-    let note = note(source, policy, &mut report)?;
+    let mut note = Vec::new();
+    if !source.read("checkpoint", MAX_CHECKPOINT_BYTES, &mut note)? {
+        return Err(VerifyError::NoCheckpoint {
+            source_name: source.name(),
+        });
+    }
+    let keys = Keys::follow(policy, &note, source, &mut report)?;
+    let policy = keys.policy();
+    let note = convincing(note, source, policy, &mut report)?;
     let Some(signed) = trust::checkpoint(policy, &note, &mut report) else {
         return Ok(report.finish());
     };
     let since = match &options.since {
-        Some(note) => trust::since(policy, note, &signed, &mut report),
+        Some(note) => trust::since(&keys.of_note(note, source)?, note, &signed, &mut report),
         None => None,
     };
     if options.openings.is_some() && !options.hashes_only {
@@ -44,7 +53,8 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
 
     let size = signed.size;
     let work = LogWork::new(source, 0, size, options);
-    let mut tree = Tree::new(source, size, since.as_ref().map(|since| since.size));
+    let earlier = since.iter().map(|since| since.size);
+    let mut tree = Tree::new(source, size, earlier.chain(keys.sizes()));
     let mut chains = Chains::new(options);
     let consume = |batch: Batch, jobs: &mut Vec<SignatureJob>| {
         report.counts.entries += batch.entries;
@@ -65,15 +75,16 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
     };
     pipeline::run(&work, work.threads(), consume)?;
 
-    let root_at_since = tree.finish(signed.hash)?;
+    tree.finish(signed.hash)?;
     tree.failures
         .drain(..)
         .for_each(|failure| report.fail(failure));
     report.counts.files += tree.files;
-    report.conclusions = tree.conclusions;
+    report.conclusions = std::mem::take(&mut tree.conclusions);
     if let Some(since) = since {
-        trust::hold_since(&since, root_at_since, &mut report);
+        trust::hold_since(&since, tree.root_at(since.size), &mut report);
     }
+    keys.hold(size, |size| tree.root_at(size), &mut report);
     if work.missing.into_inner() > MAX_MISSING {
         report.leave_unchecked(format!("what follows {MAX_MISSING} missing entry bundles"));
     }
@@ -92,13 +103,12 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
 
 /// The checkpoint to check the log against: the latest, or, where only witnesses are missing there,
 /// the latest that has them.
-fn note(source: &Source, policy: &Policy, report: &mut Report) -> Result<Vec<u8>, VerifyError> {
-    let mut note = Vec::new();
-    if !source.read("checkpoint", MAX_CHECKPOINT_BYTES, &mut note)? {
-        return Err(VerifyError::NoCheckpoint {
-            source_name: source.name(),
-        });
-    }
+fn convincing(
+    note: Vec<u8>,
+    source: &Source,
+    policy: &Policy,
+    report: &mut Report,
+) -> Result<Vec<u8>, VerifyError> {
     if !matches!(policy.check(&note), Err(PolicyError::Quorum { .. })) {
         return Ok(note);
     }
@@ -134,7 +144,7 @@ fn all_files(
         let sizes = ["checkpoint", "checkpoint.published"].map(|name| {
             let mut note = Vec::new();
             match source.read(name, MAX_CHECKPOINT_BYTES, &mut note) {
-                Ok(true) => trust::size(policy, &note).unwrap_or(0),
+                Ok(true) => followed::size(policy, &note, source).unwrap_or(0),
                 _ => 0,
             }
         });

@@ -77,6 +77,9 @@ impl Meaning {
                     | Kind::RunSealed
                     | Kind::DocumentIssued
                     | Kind::ProducerEnrolled
+                    | Kind::KeyRotated
+                    | Kind::LedgerContinued
+                    | Kind::LedgerClosed
             )
         );
         let kept = keep.then(|| {

@@ -130,6 +130,7 @@ impl Report {
                 number(c.unsigned_records)
             )?;
         }
+        self.changes(f)?;
         match self.sealed_values {
             SealedValues::NotGiven => writeln!(
                 f,
@@ -171,6 +172,40 @@ impl Report {
         )
     }
 
+    /// What the log says of its keys, its end and its beginning.
+    fn changes(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for change in &self.key_changes {
+            let whose = change.producer.as_deref().unwrap_or(&change.purpose);
+            writeln!(
+                f,
+                "  new key     of {whose}, by record {}: {}",
+                number(change.index),
+                change.new
+            )?;
+        }
+        if let Some(before) = &self.predecessor {
+            writeln!(
+                f,
+                "  goes on     from {}, closed at {} entries, root {} (not looked at)",
+                Printable(&before.origin),
+                number(before.size),
+                before.root
+            )?;
+        }
+        if let Some(closed) = &self.closed {
+            write!(
+                f,
+                "  closed      for good by record {}",
+                number(closed.index)
+            )?;
+            match &closed.successor {
+                Some(successor) => writeln!(f, "; {} goes on", Printable(successor))?,
+                None => writeln!(f)?,
+            }
+        }
+        Ok(())
+    }
+
     fn failed(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.failures_total == 0 {
             return Ok(());
@@ -197,6 +232,14 @@ impl Report {
             lines.push("no good signature of the log".to_owned());
         } else {
             lines.push(format!("the log's keys: {}", trust.log_keys.join(", ")));
+        }
+        for followed in &trust.rotations {
+            lines.push(format!(
+                "the policy's keys having been kept secret up to entry {}: the log's keys were changed \
+                 by record {}, which they vouch for; a policy with the new ones needs no such trust",
+                number(followed.size),
+                number(followed.index)
+            ));
         }
         lines.push(if trust.witnesses.is_empty() {
             "no witness".to_owned()

@@ -32,6 +32,8 @@ pub enum Check {
     Checkpoint,
     /// The earlier checkpoint is one this log has grown from.
     Since,
+    /// The log's keys were changed as the log says, and the old ones signed that.
+    Rotation,
     /// An entry bundle holds as many well-framed entries as it must.
     EntryBundle,
     /// An entry hashes to the leaf that the tree holds for it.
@@ -58,6 +60,8 @@ pub enum Check {
     Enrolment,
     /// The rules of a run: who opens it, and that nothing follows its seal.
     Run,
+    /// Nothing follows the record that closed the ledger.
+    Closed,
     /// A seal lists every stream of its run as it stood.
     Seal,
     /// A bundle is framed as `docs/spec` says and holds what it says it holds.
@@ -78,6 +82,7 @@ impl Check {
         match self {
             Self::Checkpoint => "checkpoint",
             Self::Since => "since",
+            Self::Rotation => "rotation",
             Self::EntryBundle => "entry-bundle",
             Self::Leaf => "leaf",
             Self::Tile => "tile",
@@ -91,6 +96,7 @@ impl Check {
             Self::ProducerKey => "producer-key",
             Self::Enrolment => "enrolment",
             Self::Run => "run",
+            Self::Closed => "closed",
             Self::Seal => "seal",
             Self::Bundle => "bundle",
             Self::Inclusion => "inclusion",
@@ -244,6 +250,9 @@ pub struct Trust {
     pub log_keys: Vec<String>,
     /// The witnesses whose cosignatures were good.
     pub witnesses: Vec<String>,
+    /// Changes of the log's keys that were followed from those of the policy.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<FollowedKeys>,
     /// Size of the earlier checkpoint that was held against this log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<u64>,
@@ -253,6 +262,57 @@ pub struct Trust {
     pub pinned_streams: u64,
     /// Producers with a stream whose key rests on the log's word alone.
     pub unpinned_producers: Named,
+}
+
+/// A change of the log's keys that was followed: the old ones signed a tree that names the new ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FollowedKeys {
+    /// Log index of the `key.rotated` record.
+    pub index: u64,
+    /// Size of the tree that old and new keys have signed.
+    pub size: u64,
+    /// Verifier keys of the log from then on.
+    pub new: Vec<String>,
+}
+
+/// A `key.rotated` of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyChange {
+    /// Its log index.
+    pub index: u64,
+    /// What the key is for.
+    pub purpose: String,
+    /// Whose it is, for a producer's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub producer: Option<String>,
+    /// The key up to there.
+    pub old: String,
+    /// The key from there on.
+    pub new: String,
+}
+
+/// The ledger has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Closed {
+    /// Log index of the `ledger.closed` record.
+    pub index: u64,
+    /// Why, in a word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The origin of the log that goes on from here, if the record names it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
+}
+
+/// The log says that it goes on from another. That one is not looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Predecessor {
+    /// Its origin.
+    pub origin: String,
+    /// The size of its final checkpoint.
+    pub size: u64,
+    /// The root of its final checkpoint, base64.
+    pub root: String,
 }
 
 /// A document that the log says was issued.
@@ -342,6 +402,15 @@ pub struct Report {
     /// Streams that went on after another had taken them up as abandoned, as `run/stream`.
     #[serde(skip_serializing_if = "Named::is_empty")]
     pub resumed_streams: Named,
+    /// Changes of keys, the first [`KEPT`] of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub key_changes: Vec<KeyChange>,
+    /// That the ledger was closed for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
+    /// The log that this one says it goes on from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predecessor: Option<Predecessor>,
     /// What became of the sealed values.
     pub sealed_values: SealedValues,
     /// The record that issued the document asked about.
@@ -378,6 +447,9 @@ impl Report {
             unsealed_runs: Named::default(),
             unlisted_streams: Named::default(),
             resumed_streams: Named::default(),
+            key_changes: Vec::new(),
+            closed: None,
+            predecessor: None,
             sealed_values: SealedValues::NotGiven,
             document: None,
             timestamps_total: 0,

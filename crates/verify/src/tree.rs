@@ -100,8 +100,8 @@ pub(crate) struct Tree<'a> {
     stored: Frontier,
     differs: bool,
     seen: u64,
-    since: Option<u64>,
-    since_root: Option<Hash>,
+    /// Earlier sizes whose roots are wanted, with what came out.
+    earlier: Vec<(u64, Option<Hash>)>,
     buffer: Vec<u8>,
     pub(crate) files: u64,
     pub(crate) failures: Vec<Failure>,
@@ -109,8 +109,13 @@ pub(crate) struct Tree<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// For a log of `size` entries, and the root at `since` entries if one is wanted.
-    pub(crate) fn new(source: &'a Source, size: u64, since: Option<u64>) -> Self {
+    /// For a log of `size` entries, and the roots at earlier sizes that are wanted.
+    pub(crate) fn new(
+        source: &'a Source,
+        size: u64,
+        earlier: impl IntoIterator<Item = u64>,
+    ) -> Self {
+        let root = |at| (at == 0).then(tlog::empty_root);
         Self {
             source,
             size,
@@ -119,8 +124,7 @@ impl<'a> Tree<'a> {
             stored: Frontier::default(),
             differs: false,
             seen: 0,
-            since: since.filter(|since| *since <= size),
-            since_root: None,
+            earlier: earlier.into_iter().map(|at| (at, root(at))).collect(),
             buffer: Vec::new(),
             files: 0,
             failures: Vec::new(),
@@ -130,7 +134,7 @@ impl<'a> Tree<'a> {
 
     /// The next entry bundle's hashes.
     pub(crate) fn push(&mut self, leaves: &Leaves) -> Result<(), VerifyError> {
-        self.root_at_since(leaves);
+        self.earlier_roots(leaves);
         self.seen += leaves.width as u64;
         self.differs |= leaves.stored.is_some();
         if leaves.width < 256 {
@@ -150,18 +154,26 @@ impl<'a> Tree<'a> {
         self.up(1, Node { computed, stored })
     }
 
-    fn root_at_since(&mut self, leaves: &Leaves) {
-        let Some(at) = self.since.and_then(|since| since.checked_sub(self.seen)) else {
-            return;
-        };
-        if at == 0 || at > leaves.width as u64 {
-            return;
+    fn earlier_roots(&mut self, leaves: &Leaves) {
+        let mut earlier = std::mem::take(&mut self.earlier);
+        for (size, root) in &mut earlier {
+            let here = size.checked_sub(self.seen);
+            let Some(at) = here.filter(|at| (1..=leaves.width as u64).contains(at)) else {
+                continue;
+            };
+            let mut frontier = self.frontier();
+            for at in 0..at as usize {
+                frontier.push(0, leaves.best(at));
+            }
+            *root = frontier.root();
         }
-        let mut frontier = self.frontier();
-        for at in 0..at as usize {
-            frontier.push(0, leaves.best(at));
-        }
-        self.since_root = frontier.root();
+        self.earlier = earlier;
+    }
+
+    /// The root at one of the earlier sizes, as it was recomputed.
+    pub(crate) fn root_at(&self, size: u64) -> Option<Hash> {
+        let found = self.earlier.iter().find(|(at, _)| *at == size)?;
+        found.1
     }
 
     /// Adds a node to the tile of `level` that is being filled; a full one is checked at once.
@@ -284,8 +296,8 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Checks the partial tiles at the right edge and the root; gives the root at `since`.
-    pub(crate) fn finish(&mut self, signed: Hash) -> Result<Option<Hash>, VerifyError> {
+    /// Checks the partial tiles at the right edge and the root.
+    pub(crate) fn finish(&mut self, signed: Hash) -> Result<(), VerifyError> {
         for level in 1..=self.levels.len() as u8 {
             if !self.levels[usize::from(level) - 1].nodes.is_empty() {
                 self.tile(level)?;
@@ -309,11 +321,7 @@ impl<'a> Tree<'a> {
         if self.differs || computed != Some(signed) {
             self.conclude_on_root(computed, signed);
         }
-        Ok(if self.since == Some(0) {
-            Some(tlog::empty_root())
-        } else {
-            self.since_root
-        })
+        Ok(())
     }
 
     fn conclude_on_root(&mut self, computed: Option<Hash>, signed: Hash) {

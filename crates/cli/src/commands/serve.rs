@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ledger::{Ledger, Role, Witnessing};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::timestamp::Authority;
 use crate::duration::duration;
@@ -155,10 +156,6 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             .with_hint("stop what listens there, or choose another port with --port")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
-    eprintln!(
-        "rlhf-audit: serving {} on http://{bound}  (API: /docs, Ctrl-C stops)",
-        ledger.origin()
-    );
     let options = server::Options {
         no_auth: args.no_auth,
         witness_interval,
@@ -169,7 +166,14 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         .transpose()
         .map_err(ledger_failure)?;
     let served = Arc::clone(&ledger);
-    let outcome = run_server(listener, served, options, asked_to_stop(&ledger));
+    let announce = || {
+        eprintln!(
+            "rlhf-audit: serving {} on http://{bound}  (API: /docs, Ctrl-C stops)",
+            ledger.origin()
+        );
+    };
+    let stop = until(|| ledger.status().failed.is_some(), announce);
+    let outcome = run_server(listener, served, options, stop);
     ledger.close().map_err(ledger_failure)?;
     // After the last checkpoint: it gets one too.
     drop(timestamps);
@@ -179,17 +183,27 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
 
 /// Resolves on Ctrl-C, on SIGTERM, and when the ledger has failed for good.
 pub(crate) async fn asked_to_stop(ledger: &Ledger) {
-    until(|| ledger.status().failed.is_some()).await;
+    until(|| ledger.status().failed.is_some(), || ()).await;
 }
 
-/// Resolves on Ctrl-C, on SIGTERM, and soon after `failed`.
-pub(crate) async fn until(failed: impl Fn() -> bool) {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
+/// Resolves on Ctrl-C, on SIGTERM, and soon after `failed`. Calls `ready` once signals are heard: whoever reads that
+/// the server is there may stop it at once.
+pub(crate) async fn until(failed: impl Fn() -> bool, ready: impl FnOnce()) {
+    let heard = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    );
+    ready();
+    let signalled = async {
+        match heard {
+            (Ok(mut interrupted), Ok(mut terminated)) => {
+                tokio::select! {
+                    _ = interrupted.recv() => {}
+                    _ = terminated.recv() => {}
+                }
             }
-            Err(_) => std::future::pending().await,
+            // Without handlers, either signal ends the process, and nothing acknowledged is lost.
+            _ => std::future::pending().await,
         }
     };
     let failed = async {
@@ -199,8 +213,7 @@ pub(crate) async fn until(failed: impl Fn() -> bool) {
         }
     };
     tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
+        () = signalled => {}
         () = failed => {}
     }
 }

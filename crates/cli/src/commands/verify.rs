@@ -33,6 +33,10 @@ pub(crate) struct Args {
     /// A producer's key that is known from elsewhere, as NAME=BASE64; may be repeated
     #[arg(long = "producer-key", value_name = "NAME=KEY", value_parser = producer_key)]
     producer_keys: Vec<ProducerKey>,
+    /// For a bundle that newer keys of the log have signed than the policy knows: the log's directory or URL, where its
+    /// changes of keys are. A log has them itself
+    #[arg(long, value_name = "DIR|URL")]
+    rotations: Option<String>,
     /// Only leaves, tiles, root and the checkpoint's signatures
     #[arg(long)]
     hashes: bool,
@@ -68,6 +72,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             .map_err(unavailable)?,
         tsa_roots: args.tsa_ca.as_deref().map(tsa_roots).transpose()?,
         producer_keys: args.producer_keys.clone(),
+        rotations: args
+            .rotations
+            .as_deref()
+            .map(|place| source(place, args.token.as_deref()))
+            .transpose()?,
         ..Options::default()
     };
     let report = check(args, &policy, &mut options)?;
@@ -167,6 +176,15 @@ fn read_policy(args: &Args) -> Result<(Policy, Option<PathBuf>), Failure> {
 
 fn tsa_roots(path: &Path) -> Result<TsaRoots, Failure> {
     TsaRoots::from_pem(&read(path)?).map_err(|e| Failure::input(format!("{}: {e}", path.display())))
+}
+
+fn source(place: &str, token: Option<&str>) -> Result<Source, Failure> {
+    if is_url(place) {
+        Source::url(place, token)
+    } else {
+        Source::directory(place)
+    }
+    .map_err(unavailable)
 }
 
 fn is_url(target: &str) -> bool {

@@ -81,9 +81,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         Failure::unavailable(format!("cannot listen on {address}: {e}"))
             .with_hint("stop what listens there, or choose another port with --port")
     })?;
-    introduce(&witness, &listener.local_addr().unwrap_or(address), json);
+    let bound = listener.local_addr().unwrap_or(address);
     let witness = Arc::new(witness);
-    serve(listener, &witness).map_err(Failure::unavailable)?;
+    let ready = || introduce(&witness, &bound, json);
+    serve(listener, &witness, ready).map_err(Failure::unavailable)?;
     match witness.status().failed {
         None => Ok(Outcome::True),
         Some(reason) => Err(Failure::unavailable(reason)),
@@ -119,6 +120,7 @@ fn introduce(witness: &Witness, address: &SocketAddr, json: bool) {
 fn serve(
     listener: std::net::TcpListener,
     witness: &Arc<Witness>,
+    ready: impl FnOnce(),
 ) -> Result<(), server::ServerError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -126,7 +128,7 @@ fn serve(
     runtime.block_on(async {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let stop = super::serve::until(|| witness.status().failed.is_some());
+        let stop = super::serve::until(|| witness.status().failed.is_some(), ready);
         let options = server::witness::Options::default();
         server::witness::serve(listener, Arc::clone(witness), options, stop).await
     })

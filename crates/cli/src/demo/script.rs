@@ -50,7 +50,8 @@ pub(super) struct Stage<'a> {
 impl Stage<'_> {
     /// Trains, records, publishes, verifies, tampers with a copy, and issues the card.
     pub(super) fn perform(&self) -> Result<Outcome, Failure> {
-        let key = ledger::keys::load(self.data_dir, ledger::keys::PRODUCER_ED25519)
+        let name = ledger::keys::PRODUCER_ED25519;
+        let key = ledger::keys::load_with(self.data_dir, name, &crate::passphrase::given())
             .map_err(ledger_failure)?;
         let key = SigningKey::from_bytes(&key);
         let world = World::new(self.seed);

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod load;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -39,6 +41,8 @@ impl Desk {
             "RLHF_AUDIT_SERVER",
             "RLHF_AUDIT_TOKEN",
             "RLHF_AUDIT_KEY",
+            "RLHF_AUDIT_KEY_PASSPHRASE",
+            "RLHF_AUDIT_KEY_PASSPHRASE_FILE",
             "RLHF_AUDIT_DATABASE_URL",
             "RLHF_AUDIT_OBJECTS",
             "PORT",
@@ -163,6 +167,24 @@ impl Server {
             child,
             url: format!("http://{url}"),
         }
+    }
+
+    /// Starts one and kills it after so long, wherever it is then.
+    pub(crate) fn kill_while_starting(desk: &Desk, moment: std::time::Duration) {
+        let mut child = desk
+            .command(&["serve", "--port", "0", "--admin-token", ADMIN])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(moment);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name.

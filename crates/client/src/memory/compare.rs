@@ -15,10 +15,19 @@ pub(super) struct Shown {
 }
 
 impl Shown {
-    pub(super) fn read(note: &str, policy: &Policy) -> Result<Self, String> {
-        let verified = policy
-            .check_log(note.as_bytes())
-            .map_err(|e| e.to_string())?;
+    /// Reads a note that one of the policies accepts: the first is today's.
+    pub(super) fn read(note: &str, policies: &[Policy]) -> Result<Self, String> {
+        let mut why = String::new();
+        let mut check = |policy: &Policy| match policy.check_log(note.as_bytes()) {
+            Ok(verified) => Some(verified),
+            Err(error) => {
+                if why.is_empty() {
+                    why = error.to_string();
+                }
+                None
+            }
+        };
+        let verified = policies.iter().find_map(&mut check).ok_or(why)?;
         Ok(Self {
             checkpoint: verified.checkpoint,
             note: note.to_owned(),

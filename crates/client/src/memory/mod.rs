@@ -10,6 +10,7 @@
 mod archive;
 mod compare;
 mod evidence;
+mod followed;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -178,13 +179,27 @@ impl Looker {
         {
             return Err(self.refuse(&archive, Case::another_log(kept.clone(), note)));
         }
-        let (policy, new) = self.policy(&slot)?;
-        let shown = match policy.check_log(note.as_bytes()) {
+        let (policy, mut new) = self.policy(&slot)?;
+        let first_use = new.is_some();
+        // The latest first; what is kept may be signed by the keys of before.
+        let mut policies = vec![policy];
+        if !first_use && let Some(path) = followed::follow(&self.transport, &policies[0], &note)? {
+            new = self
+                .memory
+                .policy
+                .is_none()
+                .then_some(slot.policy()?)
+                .flatten();
+            new = new.map(|text| path.exchange(&text));
+            policies.extend(path.policies);
+            policies.reverse();
+        }
+        let shown = match policies[0].check_log(note.as_bytes()) {
             Ok(verified) => Shown {
                 checkpoint: verified.checkpoint,
                 note,
             },
-            Err(error) if new.is_some() => {
+            Err(error) if first_use => {
                 return Err(self.transport.unexpected("/log/policy", error.to_string()));
             }
             Err(error) => {
@@ -192,10 +207,13 @@ impl Looker {
                 return Err(self.refuse(&archive, Case::not_signed(kept, note, &error.to_string())));
             }
         };
+        if let Some(text) = new.take_if(|_| first_use) {
+            slot.keep_policy(&text)?;
+        }
+        self.hold(&archive, &slot, &policies, kept, shown)?;
         if let Some(text) = new {
             slot.keep_policy(&text)?;
         }
-        self.hold(&archive, &slot, &policy, kept, shown)?;
         archive.remember_server(url, &slot)
     }
 
@@ -205,24 +223,24 @@ impl Looker {
         &self,
         archive: &Archive,
         slot: &Slot,
-        policy: &Policy,
+        policies: &[Policy],
         mut kept: Option<String>,
         mut shown: Shown,
     ) -> Result<(), ClientError> {
         loop {
             if let Some(note) = &kept {
-                let before = Shown::read(note, policy).map_err(|why| ClientError::Memory {
+                let before = Shown::read(note, policies).map_err(|why| ClientError::Memory {
                     path: slot.path().to_owned(),
                     source: std::io::Error::other(why),
                 })?;
                 if shown.size() < before.size() {
                     let enough = |note: &Option<String>| {
-                        let seen = note.as_deref().and_then(|n| Shown::read(n, policy).ok());
+                        let seen = note.as_deref().and_then(|n| Shown::read(n, policies).ok());
                         seen.is_some_and(|seen| seen.size() >= before.size())
                     };
                     let later = self
                         .again(enough)?
-                        .and_then(|n| Shown::read(&n, policy).ok());
+                        .and_then(|n| Shown::read(&n, policies).ok());
                     match later {
                         Some(later) if later.size() >= before.size() => shown = later,
                         _ => return Err(self.refuse(archive, Case::rolled_back(&before, &shown))),

@@ -9,7 +9,7 @@
 pub(crate) mod file;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
@@ -38,6 +38,8 @@ pub(crate) struct Sealing {
     by_id: RwLock<HashMap<KeyId, Option<Cipher>>>,
     /// Held while keys are made, so that a subject never gets two.
     making: Mutex<()>,
+    /// What is in the database is unknown since a sync failed: why.
+    lost: OnceLock<String>,
 }
 
 impl Sealing {
@@ -53,6 +55,7 @@ impl Sealing {
             by_subject: RwLock::default(),
             by_id: RwLock::default(),
             making: Mutex::default(),
+            lost: OnceLock::new(),
         }
     }
 
@@ -110,7 +113,11 @@ impl Sealing {
             }
         }
         if !rows.is_empty() {
-            self.meta.insert_subject_keys(&rows)?;
+            self.meta.insert_subject_keys(&rows).inspect_err(|error| {
+                if error.is_fatal() {
+                    let _ = self.lost.set(error.to_string());
+                }
+            })?;
         }
         let mut cache = self
             .by_subject
@@ -124,6 +131,11 @@ impl Sealing {
         }
         drop(making);
         Ok(())
+    }
+
+    /// Why the process has to stop, if it has.
+    pub(crate) fn lost(&self) -> Option<&str> {
+        self.lost.get().map(String::as_str)
     }
 
     /// A record's entry in the file of sealed values. The openings are in field order.
@@ -243,23 +255,34 @@ impl Sealing {
         Ok(cipher)
     }
 
+    /// A wrapped key as the deployment key `next` wraps it; `None` if that wraps it already.
+    ///
+    /// # Errors
+    /// Neither key has wrapped it.
+    pub(crate) fn rewrap(
+        &self,
+        next: &Self,
+        stored: &SubjectKey,
+    ) -> Result<Option<SubjectKey>, LedgerError> {
+        let Some(wrapped) = &stored.wrapped else {
+            return Ok(None);
+        };
+        if next.secret(&stored.id, wrapped).is_ok() {
+            return Ok(None);
+        }
+        let secret = self.secret(&stored.id, wrapped)?;
+        Ok(Some(SubjectKey {
+            id: stored.id,
+            wrapped: Some(next.wrap(&stored.id, &secret)),
+        }))
+    }
+
     fn make(&self) -> (SubjectKey, Cipher) {
-        let (mut id, mut nonce) = ([0; 16], [0; NONCE_BYTES]);
+        let mut id = [0; 16];
         let mut secret = Zeroizing::new([0; 32]);
         self.entropy.fill(&mut id);
-        self.entropy.fill(&mut nonce);
         self.entropy.fill(secret.as_mut_slice());
-        let mut wrapped = nonce.to_vec();
-        let payload = Payload {
-            msg: secret.as_slice(),
-            aad: &id,
-        };
-        // 32 bytes are never too long.
-        wrapped.extend(
-            self.deployment
-                .encrypt(&Nonce::from(nonce), payload)
-                .unwrap_or_default(),
-        );
+        let wrapped = self.wrap(&id, &secret);
         let cipher = Arc::new(Aes256GcmSiv::new(&(*secret).into()));
         (
             SubjectKey {
@@ -270,17 +293,39 @@ impl Sealing {
         )
     }
 
+    fn wrap(&self, id: &KeyId, secret: &[u8; 32]) -> Vec<u8> {
+        let mut nonce = [0; NONCE_BYTES];
+        self.entropy.fill(&mut nonce);
+        let mut wrapped = nonce.to_vec();
+        let payload = Payload {
+            msg: secret.as_slice(),
+            aad: id,
+        };
+        // 32 bytes are never too long.
+        wrapped.extend(
+            self.deployment
+                .encrypt(&Nonce::from(nonce), payload)
+                .unwrap_or_default(),
+        );
+        wrapped
+    }
+
     /// `None` for a key that was destroyed.
     fn unwrap(&self, stored: &SubjectKey) -> Result<Option<Cipher>, LedgerError> {
         let Some(wrapped) = &stored.wrapped else {
             return Ok(None);
         };
+        let key = self.secret(&stored.id, wrapped)?;
+        Ok(Some(Arc::new(Aes256GcmSiv::new(&(*key).into()))))
+    }
+
+    fn secret(&self, id: &KeyId, wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>, LedgerError> {
         let secret = wrapped
             .split_first_chunk::<NONCE_BYTES>()
             .and_then(|(nonce, sealed)| {
                 let payload = Payload {
                     msg: sealed,
-                    aad: &stored.id,
+                    aad: id,
                 };
                 self.deployment
                     .decrypt(&Nonce::from(*nonce), payload)
@@ -288,8 +333,7 @@ impl Sealing {
                     .map(Zeroizing::new)
             });
         let key: Option<[u8; 32]> = secret.and_then(|secret| secret.as_slice().try_into().ok());
-        let key = Zeroizing::new(key.ok_or(LedgerError::WrongDeploymentKey)?);
-        Ok(Some(Arc::new(Aes256GcmSiv::new(&(*key).into()))))
+        Ok(Zeroizing::new(key.ok_or(LedgerError::WrongDeploymentKey)?))
     }
 }
 

@@ -1,6 +1,8 @@
 //! A ledger in a temporary directory, and producers that write to it.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod shaky;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

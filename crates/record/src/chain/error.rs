@@ -156,6 +156,31 @@ pub enum ChainError {
         /// The first that is not after the one before it.
         stream: StreamName,
     },
+    /// A kind that stands in one place only, somewhere else.
+    #[error("{kind} stands {place} only")]
+    Misplaced {
+        /// The kind.
+        kind: &'static str,
+        /// Where it may stand.
+        place: &'static str,
+    },
+    /// The key of the server's stream cannot change like this.
+    #[error("the key {key} of ledger/server cannot be rotated by this record: {reason}")]
+    Rotation {
+        /// The stream's key.
+        key: crate::PublicKey,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The ledger has ended.
+    #[error(
+        "this ledger was closed for good: {found} cannot follow ledger.closed; append to the ledger \
+         that succeeds it, or make one with `rlhf-audit init --succeeds`"
+    )]
+    Closed {
+        /// The kind of the record that would follow.
+        found: String,
+    },
     /// A body that cannot be read; [`crate::Record::parse`] would have refused it.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -182,6 +207,9 @@ impl ChainError {
             | Self::StreamUnknown { .. }
             | Self::StreamEnd { .. }
             | Self::StreamOrder { .. } => "incomplete-seal",
+            Self::Misplaced { .. } => "misplaced",
+            Self::Rotation { .. } => "bad-rotation",
+            Self::Closed { .. } => "ledger-closed",
             Self::Record(error) => error.code(),
         }
     }

@@ -5,6 +5,7 @@
 //! Not here: where records lie in the log, who may append (tokens), whether a clock is right.
 
 mod error;
+mod own;
 mod persist;
 mod run;
 mod scope;

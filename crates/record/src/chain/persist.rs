@@ -16,6 +16,8 @@ pub struct StateError(&'static str);
 
 /// The first line, so that another layout is never misread.
 const STREAM: &str = "stream-state/2";
+/// The same, of the stream that ended its ledger.
+const CLOSED: &str = "stream-state/2 closed";
 const RUN: &str = "run-state/1";
 
 impl StreamState {
@@ -30,8 +32,10 @@ impl StreamState {
             head,
             unsigned,
             signatures,
+            closed,
         } = self;
-        format!("{STREAM}\n{scope}\n{stream}\n{producer}\n{key}\n{next_seq}\n{head}\n{unsigned}\n{signatures}\n")
+        let first = if *closed { CLOSED } else { STREAM };
+        format!("{first}\n{scope}\n{stream}\n{producer}\n{key}\n{next_seq}\n{head}\n{unsigned}\n{signatures}\n")
             .into_bytes()
     }
 
@@ -49,9 +53,11 @@ impl StreamState {
 
 fn read_stream(bytes: &[u8]) -> Option<StreamState> {
     let mut lines = std::str::from_utf8(bytes).ok()?.lines();
-    if lines.next()? != STREAM {
-        return None;
-    }
+    let closed = match lines.next()? {
+        STREAM => false,
+        CLOSED => true,
+        _ => return None,
+    };
     Some(StreamState {
         scope: Scope::parse(lines.next()?)?,
         stream: StreamName::parse(lines.next()?)?,
@@ -65,6 +71,7 @@ fn read_stream(bytes: &[u8]) -> Option<StreamState> {
         head: RecordHash::parse(lines.next()?)?.into(),
         unsigned: lines.next()?.parse().ok()?,
         signatures: lines.next()?.parse().ok()?,
+        closed,
     })
 }
 

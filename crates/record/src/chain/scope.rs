@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::error::ChainError;
 use super::run::RunState;
 use super::stream::StreamState;
-use super::{PendingSignature, full_name};
+use super::{PendingSignature, full_name, own};
 use crate::Hash;
 use crate::ids::{Scope, StreamName};
 use crate::kinds::Kind;
@@ -59,6 +59,12 @@ impl ScopeState {
     /// A stream.
     pub fn stream(&self, name: &StreamName) -> Option<&StreamState> {
         self.streams.get(name)
+    }
+
+    /// Whether the ledger has ended; ever only of the scope `ledger`.
+    pub fn closed(&self) -> bool {
+        self.stream(&StreamName::SERVER)
+            .is_some_and(|server| server.closed)
     }
 
     /// All streams, by name.
@@ -143,6 +149,9 @@ impl ScopeState {
     /// The run as it will be with this record.
     fn run_after(&self, record: &Record<'_>) -> Result<Option<RunState>, ChainError> {
         match (self.scope, &self.run) {
+            (Scope::Ledger, _) if self.closed() && *record.stream() != StreamName::SERVER => {
+                Err(own::closed(record))
+            }
             (Scope::Ledger, _) => match record.kind() {
                 Some(kind @ (Kind::RunStarted | Kind::RunSealed)) => {
                     Err(ChainError::NotInLedger { kind: kind.name() })

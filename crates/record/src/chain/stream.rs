@@ -1,7 +1,7 @@
 //! One stream: opened, each record chained to the one before, signed from time to time.
 
 use super::error::ChainError;
-use super::{PendingSignature, full_name, stream_text};
+use super::{PendingSignature, full_name, own, stream_text};
 use crate::hash::PublicKey;
 use crate::ids::{ProducerName, Scope, StreamName};
 use crate::kinds::{Kind, StreamEnd, StreamOpened, StreamSigned};
@@ -27,6 +27,8 @@ pub struct StreamState {
     pub unsigned: u64,
     /// How many `stream.signed` it holds.
     pub signatures: u64,
+    /// Whether `ledger.closed` stands in it, which only the server's own stream can have.
+    pub closed: bool,
 }
 
 impl StreamState {
@@ -53,6 +55,7 @@ impl StreamState {
             head: *leaf,
             unsigned: 1,
             signatures: 0,
+            closed: false,
         })
     }
 
@@ -97,7 +100,7 @@ impl StreamState {
             && !pending.is_valid()
         {
             return Err(ChainError::Signature {
-                kind: Kind::StreamSigned.name(),
+                kind: record.kind().map_or("", Kind::name),
                 seq: record.seq(),
                 key: self.key,
             });
@@ -148,6 +151,7 @@ impl StreamState {
                 found,
             });
         }
+        own::check(self, record)?;
         match record.kind() {
             Some(Kind::StreamOpened) => Err(ChainError::OpenedAgain { seq: record.seq() }),
             Some(Kind::StreamSigned) => {
@@ -158,6 +162,7 @@ impl StreamState {
                     signature: signed.signature,
                 }))
             }
+            Some(Kind::KeyRotated) => own::rotation(self, record),
             _ => Ok(None),
         }
     }
@@ -169,6 +174,7 @@ impl StreamState {
         let signs = matches!(record.kind(), Some(Kind::StreamSigned | Kind::RunSealed));
         self.unsigned = if signs { 0 } else { self.unsigned + 1 };
         self.signatures += u64::from(record.is(Kind::StreamSigned));
+        own::advance(self, record);
     }
 
     /// The seq of its last record.

@@ -1,7 +1,7 @@
-//! What went wrong or looks odd, and changes of keys.
+//! What went wrong or looks odd.
 
 use super::table::{body, words};
-use crate::hash::{PublicKey, RecordHash};
+use crate::hash::RecordHash;
 use crate::ids::{ProducerName, RunId, StreamName};
 use crate::shape::{COUNT, Form, HASH, SLUG, Shape};
 
@@ -63,36 +63,4 @@ body! {
         stream: StreamName = Shape::Form(Form::Stream),
     }
     sealed { "description": optional }
-}
-
-words! {
-    /// What a key is for.
-    KeyPurpose {
-        /// The server's own stream.
-        Operator = "operator",
-        /// A producer's streams.
-        Producer = "producer",
-        /// A run's owner.
-        Owner = "owner",
-    }
-}
-
-body! {
-    /// An Ed25519 key takes another's place.
-    KeyRotated
-    required {
-        /// The key that signs from now on.
-        new: PublicKey = HASH,
-        /// The key that no longer does.
-        old: PublicKey = HASH,
-        /// What it is for.
-        purpose: KeyPurpose = KeyPurpose::SHAPE,
-    }
-    optional {
-        /// Whose it is.
-        producer: ProducerName = Shape::Form(Form::Producer),
-        /// Why: `scheduled`, `compromised`, ….
-        reason: String = SLUG,
-    }
-    sealed {}
 }

@@ -7,6 +7,8 @@
 mod annotation;
 mod dataset;
 mod incident;
+mod key;
+mod ledger;
 mod oversight;
 mod run;
 mod stream;
@@ -16,6 +18,8 @@ mod training;
 pub use annotation::*;
 pub use dataset::*;
 pub use incident::*;
+pub use key::*;
+pub use ledger::*;
 pub use oversight::*;
 pub use run::*;
 use serde::Serialize;
@@ -40,6 +44,13 @@ pub(crate) struct Spec {
     pub(crate) sealed: &'static [(&'static str, bool)],
     /// The same as a table for the parser.
     pub(crate) sealed_members: &'static [Member],
+}
+
+impl Spec {
+    /// Whether some field has to be sealed.
+    pub(crate) fn must_seal(&self) -> bool {
+        self.sealed.iter().any(|(_, required)| *required)
+    }
 }
 
 macro_rules! kinds {
@@ -135,12 +146,34 @@ kinds! {
     IncidentReported = "incident.reported",
     /// See [`struct@KeyRotated`].
     KeyRotated = "key.rotated",
+    /// See [`struct@LedgerContinued`].
+    LedgerContinued = "ledger.continued",
+    /// See [`struct@LedgerClosed`].
+    LedgerClosed = "ledger.closed",
 }
 
 impl Kind {
     /// The version of the schema that is written now, which is also the newest that is read.
     pub fn version(self) -> u16 {
-        1
+        match self {
+            Self::KeyRotated => 2,
+            _ => 1,
+        }
+    }
+
+    /// Every kind in every version that is read.
+    pub fn all_versions() -> impl Iterator<Item = (Self, u16)> {
+        Self::ALL
+            .iter()
+            .flat_map(|kind| (1..=kind.version()).map(move |version| (*kind, version)))
+    }
+
+    /// The tables of a version that is read, 1 to [`Kind::version`].
+    pub(crate) fn spec_of(self, version: u16) -> &'static Spec {
+        match (self, version) {
+            (Self::KeyRotated, 1) => &KEY_ROTATED_V1,
+            _ => self.spec(),
+        }
     }
 
     /// The fields that may be sealed in a record of this kind, by name, each with whether it must.
@@ -181,12 +214,12 @@ mod tests {
 
     #[test]
     fn tables_are_sorted_and_named() {
-        for kind in Kind::ALL {
-            let spec = kind.spec();
+        for (kind, version) in Kind::all_versions() {
+            let spec = kind.spec_of(version);
             assert_sorted(spec.members);
             assert!(spec.sealed.is_sorted_by(|a, b| a.0 < b.0), "{kind}");
             assert!(!spec.doc.trim().is_empty(), "{kind}");
-            assert_eq!(Kind::parse(kind.name()), Some(*kind));
+            assert_eq!(Kind::parse(kind.name()), Some(kind));
         }
     }
 }

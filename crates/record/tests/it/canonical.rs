@@ -246,6 +246,21 @@ proptest! {
         }
     }
 
+    /// Accepted without being written again or refused: both as another implementation writes the number.
+    #[test]
+    fn a_fraction_is_accepted_if_and_only_if_another_implementation_writes_it_so(
+        text in prop_oneof![
+            "-?(0|[1-9][0-9]{0,16})\\.[0-9]{1,18}",
+            "-?0\\.0{0,8}[0-9]{1,18}",
+            "-?0{0,2}[0-9]{0,3}\\.[0-9]{0,3}",
+        ]
+    ) {
+        let theirs = serde_json::from_str::<Value>(&text)
+            .ok()
+            .and_then(|value| serde_json_canonicalizer::to_vec(&value).ok());
+        prop_assert_eq!(check(text.as_bytes()).is_ok(), theirs == Some(text.into_bytes()));
+    }
+
     #[test]
     fn a_space_anywhere_outside_a_string_is_refused(value in any_json(), space in "[ \t\n\r]") {
         let bytes = to_canonical(&value);

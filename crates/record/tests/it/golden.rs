@@ -20,19 +20,29 @@ fn hashes() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Each kind in each of its versions, and the file it has.
+fn files() -> Vec<(Kind, u16, String)> {
+    let file = |(kind, version)| match version {
+        1 => (kind, version, format!("{kind}.json")),
+        _ => (kind, version, format!("{kind}.v{version}.json")),
+    };
+    Kind::all_versions().map(file).collect()
+}
+
 #[test]
 fn every_kind_has_one_and_it_reads() {
     let hashes = hashes();
-    for kind in Kind::ALL {
-        let name = format!("{kind}.json");
-        let bytes = std::fs::read(directory().join(&name))
+    let all = files();
+    for (kind, version, name) in &all {
+        let bytes = std::fs::read(directory().join(name))
             .unwrap_or_else(|error| panic!("{name}: {error}; add a record of the new kind"));
         let record = Record::parse(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(record.kind(), Some(*kind));
-        assert_eq!(record.leaf_hash().to_string(), hashes[&name], "{name}");
+        assert_eq!(record.version(), *version, "{name}");
+        assert_eq!(record.leaf_hash().to_string(), hashes[name], "{name}");
         assert_eq!(record.bytes(), bytes);
     }
-    assert_eq!(hashes.len(), Kind::ALL.len());
+    assert_eq!(hashes.len(), all.len());
 }
 
 /// Nothing is lost between bytes, typed body and bytes.
@@ -48,8 +58,8 @@ fn typed_bodies_hold_everything() {
             }
         };
     }
-    for kind in Kind::ALL {
-        let bytes = std::fs::read(directory().join(format!("{kind}.json"))).unwrap();
+    for (kind, _, name) in files() {
+        let bytes = std::fs::read(directory().join(name)).unwrap();
         let record = Record::parse(&bytes).unwrap();
         let body = round_trip!(record,
             RunStarted RunSealed StreamOpened StreamSigned ProducerEnrolled DatasetRegistered
@@ -57,7 +67,7 @@ fn typed_bodies_hold_everything() {
             AnnotationRanking AnnotationCorrection AnnotationCritique AnnotationDemonstration
             AnnotationSuperseded AnnotationWithdrawn RewardScored PolicyUpdated ModelCheckpoint
             MetricLogged EvaluationCompleted OversightApproved OversightRejected OversightStopped
-            FindingRaised DocumentIssued IncidentReported KeyRotated
+            FindingRaised DocumentIssued IncidentReported KeyRotated LedgerContinued LedgerClosed
         );
         assert_eq!(
             String::from_utf8(body).unwrap().as_bytes(),

@@ -9,6 +9,7 @@ mod canonical;
 mod chain;
 mod common;
 mod golden;
+mod own;
 mod parse;
 mod samples;
 mod schema;

@@ -238,9 +238,24 @@ fn of_people_and_servers() -> Vec<Draft> {
             ..IncidentReported::new(text("conflicting-resend"))
         }),
         Draft::new(KeyRotated {
-            producer: ProducerName::parse("trainer"),
+            new_ml_dsa_44: Some(digest(3)),
+            old_ml_dsa_44: Some(digest(4)),
             reason: Some(text("scheduled")),
-            ..KeyRotated::new(key(2), key(1), KeyPurpose::Producer)
+            ..KeyRotated::signed(
+                KeyPurpose::Producer,
+                ProducerName::parse("trainer"),
+                &signing_key(1),
+                key(2),
+            )
+        }),
+        Draft::new(LedgerContinued::new(
+            text("rlhf-audit.internal/01kaqza6000000000000000000"),
+            hash(5),
+            1_024,
+        )),
+        Draft::new(LedgerClosed {
+            reason: Some(text("moved")),
+            successor: Some(text("example.com/next")),
         }),
     ]
 }

@@ -258,7 +258,11 @@ impl Collector {
             | Kind::MetricLogged
             | Kind::EvaluationCompleted => self.training.take(kind, at)?,
             // Counted by kind; they say nothing else about a run.
-            Kind::ProducerEnrolled | Kind::DocumentIssued | Kind::KeyRotated => {}
+            Kind::ProducerEnrolled
+            | Kind::DocumentIssued
+            | Kind::KeyRotated
+            | Kind::LedgerContinued
+            | Kind::LedgerClosed => {}
         }
         Ok(())
     }

@@ -83,6 +83,40 @@ pub(crate) async fn policy(Extracted(state): Extracted<State>) -> Response {
     note(state.ledger().policy().as_bytes().to_vec())
 }
 
+/// A change of the log's keys
+///
+/// By it whoever knows the log's keys of before comes to those of today: the record that names the
+/// new ones, and the proof that it is in the log, under a checkpoint that old and new keys have
+/// signed. They are numbered from 1 on.
+#[utoipa::path(
+    get,
+    path = "/log/rotations/{number}",
+    operation_id = "readRotation",
+    tag = "Log",
+    params(("number" = u64, Path, description = "From 1 on")),
+    responses(
+        (status = 200, description = "The file", body = String, content_type = "text/plain"),
+        (status = 404, description = "`not-found`: the keys were not changed as often", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn rotation(
+    Extracted(state): Extracted<State>,
+    Named(number): Named<String>,
+) -> Result<Response, Problem> {
+    let missing = || {
+        Problem::not_found(
+            "not-found",
+            format!("no /log/rotations/{number}: the log's keys were not changed as often"),
+        )
+    };
+    let at: u64 = number.parse().map_err(|_| missing())?;
+    let file = state
+        .blocking(move |ledger| ledger.rotation_file(at))
+        .await?
+        .ok_or_else(missing)?;
+    Ok(note(file))
+}
+
 /// A timestamp
 ///
 /// A time-stamping authority's answer (RFC 3161) over the text of a checkpoint: `<size>.tsr`, the

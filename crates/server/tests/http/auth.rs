@@ -16,6 +16,7 @@ const TABLE: &str = "
     get    /log/checkpoint             -PRA
     get    /log/checkpoint.cosigned    -PRA
     get    /log/policy                 -PRA
+    get    /log/rotations/{number}     -PRA
     get    /log/tile/{level}/{index}   -PRA
     get    /log/tile/entries/{index}   RA
     get    /log/timestamps/{name}      -PRA

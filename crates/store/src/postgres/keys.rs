@@ -89,6 +89,27 @@ impl SubjectKeyStore for PgMeta {
             })
     }
 
+    fn rewrap_subject_keys(&self, keys: &[SubjectKey]) -> Result<()> {
+        let keys = keys.to_vec();
+        self.database
+            .write(Concern::Keys, "rewrap subjects' keys", move |session| {
+                let keys = keys.clone();
+                async move {
+                    let ids: Vec<_> = keys.iter().map(|key| &key.id[..]).collect();
+                    let wrapped: Vec<_> = keys.iter().map(|key| key.wrapped.as_deref()).collect();
+                    session
+                        .execute(
+                            "UPDATE subject_keys SET wrapped = new.wrapped
+                             FROM unnest($1::bytea[], $2::bytea[]) AS new (id, wrapped)
+                             WHERE subject_keys.id = new.id AND subject_keys.wrapped IS NOT NULL",
+                            &[&ids, &wrapped],
+                        )
+                        .await?;
+                    Ok(())
+                }
+            })
+    }
+
     /// The row no longer has the key, and its table is written anew, so that no file of the table has it once this
     /// returns. That is all that can be said here: PostgreSQL keeps the older row for a transaction that is older than
     /// this (a dump, say) until the next `VACUUM` after it, and the write-ahead log, standbys, archives and backups hold

@@ -93,6 +93,19 @@ impl SubjectKeyStore for SqliteMeta {
         })
     }
 
+    fn rewrap_subject_keys(&self, keys: &[SubjectKey]) -> Result<()> {
+        self.write("rewrap subjects' keys", |transaction| {
+            let mut update = transaction.prepare_cached(
+                "UPDATE subject_keys SET wrapped = ?2 WHERE id = ?1 AND wrapped IS NOT NULL",
+            )?;
+            for key in keys {
+                update.execute(params![key.id, key.wrapped])?;
+            }
+            Ok(())
+        })?;
+        self.empty_log()
+    }
+
     fn destroy_subject_key(&self, id: &[u8; 16]) -> Result<bool> {
         let destroyed = self.write("destroy a subject's key", |transaction| {
             let changed = transaction

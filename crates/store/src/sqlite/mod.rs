@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, ffi};
 
+use crate::dir::sync_dir;
 use crate::error::{Result, StoreError};
 use crate::rows::{at_most, fixed, loaded, stored};
 
@@ -57,6 +58,13 @@ impl SqliteMeta {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 4000;")
             .map_err(failed)?;
         schema::migrate(path, &mut writer)?;
+        // The log's name has to be durable before the first commit in it is. SQLite syncs it too, and does not mind if
+        // that fails.
+        sync_dir(
+            path.parent()
+                .filter(|dir| !dir.as_os_str().is_empty())
+                .unwrap_or(Path::new(".")),
+        )?;
         Ok(Self {
             path: path.to_path_buf(),
             writer: Mutex::new(writer),
@@ -143,6 +151,10 @@ fn sort(path: &Path, action: &'static str, error: rusqlite::Error) -> StoreError
     use rusqlite::ErrorCode;
     let path = path.to_path_buf();
     let source = std::io::Error::other(error.to_string());
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    if let Some(ffi::SQLITE_IOERR_FSYNC | ffi::SQLITE_IOERR_DIR_FSYNC) = extended {
+        return StoreError::SyncFailed { path, source };
+    }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path, source },
         Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {

@@ -130,11 +130,28 @@ pub fn subject_keys<P, S: SubjectKeyStore>(new: impl Fn() -> (P, S)) {
         );
         assert_eq!(store.subject_key("R3", "p-b").unwrap(), None, "all or none");
     }
+    let rewrapped = SubjectKey {
+        wrapped: Some(vec![0xee; 60]),
+        ..rows[1].key.clone()
+    };
+    let strange = subject_key("R8", "p-q", 8).key;
+    store
+        .rewrap_subject_keys(&[rewrapped.clone(), strange])
+        .unwrap();
+    let found = store.subject_key_by_id(&rewrapped.id).unwrap().unwrap();
+    assert_eq!((found.scope.as_str(), &found.key), ("R1", &rewrapped));
+    assert_eq!(store.subject_key_by_id(&[8; 16]).unwrap(), None);
+    assert_eq!(
+        store.subject_key("R1", "p-a").unwrap().as_ref(),
+        Some(&rows[0].key)
+    );
+    store.rewrap_subject_keys(&[rows[1].key.clone()]).unwrap();
     let page = store.list_subject_keys(None, 2).unwrap();
     assert_eq!(page, rows[..2]);
     let page = store.list_subject_keys(Some(&page[1].key.id), 2).unwrap();
     assert_eq!(page, rows[2..]);
     assert!(store.destroy_subject_key(&[1; 16]).unwrap());
+    store.rewrap_subject_keys(&[rows[0].key.clone()]).unwrap();
     let destroyed = store.list_subject_keys(None, 1).unwrap();
     assert_eq!(
         (destroyed[0].key.id, &destroyed[0].key.wrapped),

@@ -16,6 +16,8 @@ pub struct Postgres {
     bin: PathBuf,
     port: u16,
     service: Option<Service>,
+    /// Whether it speaks TLS.
+    tls: bool,
 }
 
 /// The server that all tests of this process share; each uses schemas of its own. It is not made for power losses:
@@ -34,6 +36,18 @@ impl Postgres {
     /// # Panics
     /// As [`postgres`] does.
     pub fn start() -> Self {
+        Self::made(false)
+    }
+
+    /// Starts a server that speaks TLS, as `localhost`, with a certificate that [`authority`](Self::authority) signed.
+    ///
+    /// # Panics
+    /// As [`postgres`] does.
+    pub fn start_with_tls() -> Self {
+        Self::made(true)
+    }
+
+    fn made(tls: bool) -> Self {
         let bin = binaries();
         let dir = run("mktemp", &["-d", "/tmp/rlhf-audit-postgres.XXXXXX"]);
         let data = format!("{dir}/data");
@@ -55,7 +69,11 @@ impl Postgres {
             bin,
             port: 0,
             service: None,
+            tls,
         };
+        if tls {
+            server.make_certificate();
+        }
         // Somebody else may take the free port first.
         for _ in 0..5 {
             server.port = free_port().expect("a free port");
@@ -129,6 +147,23 @@ impl Postgres {
         &self.dir
     }
 
+    /// The certificate of the authority that signed the server's.
+    pub fn authority(&self) -> PathBuf {
+        self.dir.join("ca.pem")
+    }
+
+    fn make_certificate(&self) {
+        const SCRIPT: &str = r#"
+            cd "$1"
+            new="-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+            openssl req -x509 $new -keyout ca.key -out ca.pem -subj /CN=authority -days 2
+            openssl req $new -keyout server.key -out server.csr -subj /CN=localhost
+            echo subjectAltName=DNS:localhost > names
+            openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out server.crt -days 2 -extfile names
+        "#;
+        run("sh", &["-ec", SCRIPT, "sh", &self.dir.to_string_lossy()]);
+    }
+
     /// A name for a schema that no other test has.
     pub fn new_schema(&self) -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -176,6 +211,13 @@ impl Postgres {
             "shared_buffers=32MB",
         ] {
             command.extend(["-c", setting]);
+        }
+        let (certificate, key) = (
+            format!("ssl_cert_file={dir}/server.crt"),
+            format!("ssl_key_file={dir}/server.key"),
+        );
+        if self.tls {
+            command.extend(["-c", "ssl=on", "-c", &certificate, "-c", &key]);
         }
         let service = Service::start(&command, &dir, &log, "QUIT").expect("PostgreSQL starts");
         let ready = self.bin.join("pg_isready");

@@ -12,6 +12,7 @@ use tlog::{Hash, LeafIndex, Policy, TreeSize, leaf_hash};
 use super::format::{Entry, FormatError, Reader};
 use crate::chains::Chains;
 use crate::commitments;
+use crate::followed::Keys;
 use crate::meaning::Meaning;
 use crate::pipeline::{self, Work};
 use crate::report::{Check, Failure, Report, SealedValues, Subject};
@@ -76,6 +77,16 @@ pub fn read(
         ));
         return Ok(report.finish());
     };
+    let keys = match &options.rotations {
+        Some(source) => Some(Keys::follow(
+            policy,
+            &header.checkpoint,
+            source,
+            &mut report,
+        )?),
+        None => None,
+    };
+    let policy = keys.as_ref().map_or(policy, Keys::policy);
     let Some(signed) = trust::checkpoint(policy, &header.checkpoint, &mut report) else {
         return Ok(report.finish());
     };

@@ -10,6 +10,7 @@ use tlog::Hash;
 
 use super::{Chain, Chains, Run};
 use crate::Options;
+use crate::server::Server;
 
 /// All of it, for serde. The states are text of `record::chain`'s own, which refuses other versions'.
 #[derive(Serialize, Deserialize)]
@@ -18,6 +19,7 @@ pub(crate) struct Saved {
     runs: Vec<SavedRun>,
     /// What [`crate::enrolled::Enrolled`] knows.
     enrolled: Vec<String>,
+    server: Server,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,6 +63,7 @@ impl Chains<'_> {
                 })
         };
         Some(Saved {
+            server: self.server.clone(),
             streams: self.by_name.values().map(stream).collect::<Option<_>>()?,
             runs: self.runs.iter().map(run).collect::<Option<_>>()?,
             enrolled: self
@@ -108,6 +111,7 @@ impl<'a> Chains<'a> {
             });
         }
         chains.by_run = by_run;
+        chains.server = saved.server.clone();
         for digest in &saved.enrolled {
             let digest: Hash = digest.parse().ok()?;
             chains.enrolled.known(*digest.as_bytes());

@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use crate::outcome::Failure;
 
 /// Longer than any server here lets an append wait.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Where the requests of a load go.
 #[derive(Debug, Clone)]

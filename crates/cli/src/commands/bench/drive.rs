@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 
 use client::{Appended, Client, Problem, Receipt, Wait};
 use hyper::body::Bytes;
-use record::Submission;
 use tlog::Hash;
 
 use super::connection::{Address, Answer, Connection};
 use super::host::Host;
 use super::latency::Latencies;
-use super::load::{Form, Producer, Run};
+use super::load::{Form, Producer, Run, Sent};
 use crate::outcome::Failure;
 use crate::place::client_failure;
 
@@ -118,6 +117,7 @@ pub(super) fn drive(host: &Host, plan: &Plan) -> Result<Done, Failure> {
     // The streams are opened before the clock starts.
     for producer in &mut producers {
         let records = producer.records(1)?;
+        let records: Vec<_> = records.into_iter().map(|sent| sent.submission).collect();
         patient
             .append(&records, Wait::Durable)
             .map_err(client_failure)?;
@@ -222,13 +222,22 @@ async fn client(
 async fn send(
     common: &Common,
     connection: &mut Connection<'_>,
-    records: &[Submission],
+    records: &[Sent],
     from: Instant,
     done: &mut Done,
 ) -> Result<(), Failure> {
-    let mut lines = Vec::with_capacity(records.iter().map(|one| one.record.len() + 64).sum());
+    let bytes: usize = records
+        .iter()
+        .map(|sent| sent.submission.record.len())
+        .sum();
+    let mut lines = Vec::with_capacity(bytes + records.len());
     for record in records {
-        lines.extend_from_slice(&record.to_line());
+        let submission = &record.submission;
+        if submission.openings.is_empty() {
+            lines.extend_from_slice(&submission.record);
+        } else {
+            lines.extend_from_slice(&submission.to_line());
+        }
         lines.push(b'\n');
     }
     let lines = Bytes::from(lines);
@@ -259,15 +268,12 @@ async fn send(
         .map_err(|e| Failure::unavailable(format!("the server's answer is none: {e}")))?;
     done.requests += 1;
     done.records += records.len() as u64;
-    done.bytes += records
-        .iter()
-        .map(|one| one.record.len() as u64)
-        .sum::<u64>();
+    done.bytes += bytes as u64;
     let right = answer.records.len() == records.len()
         && records
             .iter()
             .zip(&answer.records)
-            .all(|(sent, receipt)| receipt.leaf_hash == tlog::leaf_hash(&sent.record).into());
+            .all(|(sent, receipt)| receipt.leaf_hash == sent.leaf.into());
     done.wrong_receipts += u64::from(!right);
     let follows = |a: &Receipt, b: &Receipt| a.index + 1 == b.index;
     for part in answer.records.chunk_by(follows) {

@@ -10,6 +10,7 @@ use record::{
     StreamWriter, Subject, Submission,
 };
 use serde_json::json;
+use tlog::Hash;
 
 use crate::environment::{SystemClock, SystemEntropy};
 use crate::outcome::Failure;
@@ -38,11 +39,14 @@ pub(super) struct Run {
 /// One client's stream.
 pub(super) struct Producer {
     writer: StreamWriter,
-    form: Form,
-    norms: Option<std::collections::BTreeMap<String, f64>>,
-    annotator: Pseudonym,
-    text: String,
-    step: u64,
+    /// What is recorded over and over: making it anew for each record would be the load's own cost, not the server's.
+    draft: Draft,
+}
+
+/// A record on its way.
+pub(super) struct Sent {
+    pub(super) submission: Submission,
+    pub(super) leaf: Hash,
 }
 
 impl Run {
@@ -57,16 +61,15 @@ impl Run {
 
     /// One client's stream in it.
     pub(super) fn producer(&self, number: usize, form: Form) -> Result<Producer, Failure> {
-        let mut producer = Producer {
-            writer: writer(self.run.into(), &format!("client{number}"))?,
-            form,
-            norms: None,
-            annotator: Pseudonym::generate(&SystemEntropy),
-            text: "x".repeat(form.bytes / 3),
-            step: 0,
-        };
-        producer.norms = producer.fitting_norms()?;
-        Ok(producer)
+        let stream = format!("client{number}");
+        Ok(Producer {
+            draft: if form.sealed {
+                annotation(form.bytes)
+            } else {
+                fitting(self.run.into(), &stream, form.bytes)?
+            },
+            writer: writer(self.run.into(), &stream)?,
+        })
     }
 
     /// The record that seals the run.
@@ -86,61 +89,66 @@ impl Run {
 
 impl Producer {
     /// The next `count` records, and the signatures that are due among them.
-    pub(super) fn records(&mut self, count: usize) -> Result<Vec<Submission>, Failure> {
+    pub(super) fn records(&mut self, count: usize) -> Result<Vec<Sent>, Failure> {
         let mut records = Vec::with_capacity(count + 2);
         for _ in 0..count {
-            let draft = self.draft();
-            records.extend(self.writer.write(draft).map_err(Failure::input)?);
+            let written = self.writer.write(self.draft.clone());
+            let mut written = written.map_err(Failure::input)?;
+            let last = written.pop();
+            // The writer knows the last one's hash.
+            records.extend(written.into_iter().map(|submission| Sent {
+                leaf: tlog::leaf_hash(&submission.record),
+                submission,
+            }));
+            records.extend(
+                last.zip(self.writer.head())
+                    .map(|(submission, leaf)| Sent { submission, leaf }),
+            );
         }
         Ok(records)
     }
+}
 
-    fn draft(&mut self) -> Draft {
-        self.step += 1;
-        if self.form.sealed {
-            let mut body = AnnotationPreference::new(Choice::A);
-            body.annotator = Some(self.annotator);
-            return ["prompt", "response_a", "response_b"].iter().fold(
-                Draft::new(body),
-                |draft, field| {
-                    draft.seal(field, &json!(self.text), Subject::Person(self.annotator))
-                },
-            );
-        }
-        let mut body = PolicyUpdated::new(self.step);
-        body.loss = Some(0.543_210_98);
-        body.kl = Some(0.011_234_5);
-        body.reward_mean = Some(1.234_567_8);
-        body.gradient_norm = Some(0.987_654_3);
-        body.learning_rate = Some(0.000_001_41);
-        body.module_norms.clone_from(&self.norms);
-        Draft::new(body)
-    }
+/// An annotation whose sealed values have so many bytes together.
+fn annotation(bytes: usize) -> Draft {
+    let annotator = Pseudonym::generate(&SystemEntropy);
+    let mut body = AnnotationPreference::new(Choice::A);
+    body.annotator = Some(annotator);
+    let text = json!("x".repeat(bytes / 3));
+    ["prompt", "response_a", "response_b"]
+        .iter()
+        .fold(Draft::new(body), |draft, field| {
+            draft.seal(field, &text, Subject::Person(annotator))
+        })
+}
 
-    /// Norms of as many modules, with as long names, as bring a record to its size.
-    fn fitting_norms(&self) -> Result<Option<std::collections::BTreeMap<String, f64>>, Failure> {
-        if self.form.sealed {
-            return Ok(None);
-        }
-        let mut scratch = Self {
-            writer: writer(self.writer.scope(), self.writer.stream().as_str())?,
-            norms: None,
-            text: String::new(),
-            ..*self
-        };
-        scratch.records(1)?;
-        let bare = scratch.records(1)?.first().map_or(0, |s| s.record.len());
-        let around = "\"module_norms\":{},".len();
-        let room = self.form.bytes.saturating_sub(bare + around);
-        let count = (room / 30).clamp(1, 256);
-        let name = (room / count).saturating_sub(NORM_BYTES);
-        if name < 4 {
-            return Ok(None);
-        }
-        Ok(Some(
-            (0..count).map(|n| (format!("{n:w<name$}"), NORM)).collect(),
-        ))
-    }
+/// A policy update of as many modules, with as long names, as bring its record to about so many bytes.
+fn fitting(scope: Scope, stream: &str, bytes: usize) -> Result<Draft, Failure> {
+    let mut scratch = Producer {
+        draft: update(0, 0),
+        writer: writer(scope, stream)?,
+    };
+    scratch.records(1)?;
+    let bare = scratch.records(1)?;
+    let bare = bare.first().map_or(0, |sent| sent.submission.record.len());
+    let room = bytes.saturating_sub(bare + "\"module_norms\":{},".len());
+    let count = (room / 30).clamp(1, 256);
+    Ok(match (room / count).saturating_sub(NORM_BYTES) {
+        0..4 => update(0, 0),
+        name => update(count, name),
+    })
+}
+
+fn update(norms: usize, name: usize) -> Draft {
+    let mut body = PolicyUpdated::new(1);
+    body.loss = Some(0.543_210_98);
+    body.kl = Some(0.011_234_5);
+    body.reward_mean = Some(1.234_567_8);
+    body.gradient_norm = Some(0.987_654_3);
+    body.learning_rate = Some(0.000_001_41);
+    let named = (0..norms).map(|n| (format!("{n:w<name$}"), NORM));
+    body.module_norms = (norms > 0).then(|| named.collect());
+    Draft::new(body)
 }
 
 fn writer(scope: Scope, stream: &str) -> Result<StreamWriter, Failure> {
@@ -171,7 +179,7 @@ mod tests {
             };
             let mut producer = run.producer(0, form).unwrap();
             let records = producer.records(4).unwrap();
-            let seen = records.last().unwrap().record.len();
+            let seen = records.last().unwrap().submission.record.len();
             assert!(seen.abs_diff(bytes) * 10 < bytes, "{seen} for {bytes}");
         }
     }
@@ -184,7 +192,7 @@ mod tests {
             sealed: true,
         };
         let records = run.producer(0, form).unwrap().records(1).unwrap();
-        let record = records.last().unwrap();
+        let record = &records.last().unwrap().submission;
         assert_eq!(record.openings.len(), 3);
         assert!(record.check().is_ok());
     }

@@ -38,21 +38,20 @@ impl Own {
     pub(super) fn start(kept: Option<&Path>, below: Option<&Path>) -> Result<Self, Failure> {
         let unavailable =
             |e: std::io::Error| Failure::unavailable(format!("cannot start a server: {e}"));
-        let (dir, throw_away) = match kept {
-            Some(dir) => (dir.to_owned(), None),
-            None => {
-                let below = below.map_or_else(std::env::temp_dir, Path::to_owned);
-                let made = tempfile::Builder::new()
-                    .prefix("rlhf-audit-bench")
-                    .tempdir_in(&below)
-                    .map_err(|e| {
-                        Failure::unavailable(format!(
-                            "cannot make a directory in {}: {e}",
-                            below.display()
-                        ))
-                    })?;
-                (made.path().join("ledger"), Some(made))
-            }
+        let (dir, throw_away) = if let Some(dir) = kept {
+            (dir.to_owned(), None)
+        } else {
+            let below = below.map_or_else(std::env::temp_dir, Path::to_owned);
+            let made = tempfile::Builder::new()
+                .prefix("rlhf-audit-bench")
+                .tempdir_in(&below)
+                .map_err(|e| {
+                    Failure::unavailable(format!(
+                        "cannot make a directory in {}: {e}",
+                        below.display()
+                    ))
+                })?;
+            (made.path().join("ledger"), Some(made))
         };
         let mut secret = [0; 32];
         SystemEntropy.fill(&mut secret);

@@ -43,8 +43,12 @@ pub(super) fn check(host: &Host, client: &Client, acks: &[Ack]) -> Result<Placed
     let size = checkpoint.size;
     let tiles = Tiles::new(client.clone());
     let start = acks.first().map_or(0, |ack| ack.first).min(size.0) / TILE;
+    let of_now = OfNow {
+        tiles: &tiles,
+        size,
+    };
     let mut frontier =
-        Frontier::from_tiles(&tiles, TreeSize(start * TILE)).map_err(|e| failed(&e))?;
+        Frontier::from_tiles(&of_now, TreeSize(start * TILE)).map_err(|e| failed(&e))?;
     let mut placed = Placed {
         size: size.0,
         ..Placed::default()
@@ -73,6 +77,22 @@ pub(super) fn check(host: &Host, client: &Client, acks: &[Ack]) -> Result<Placed
         placed.untrusted = Some("its tiles do not hash to the root that was signed".to_owned());
     }
     Ok(placed)
+}
+
+/// Tiles of a smaller tree, cut out of those of the tree that is there now: the log may never have been published at
+/// the smaller size.
+struct OfNow<'a> {
+    tiles: &'a Tiles,
+    size: TreeSize,
+}
+
+impl HashReader for OfNow<'_> {
+    type Error = Failure;
+
+    fn read_tile(&self, id: TileId) -> Result<HashTile, Failure> {
+        let wider = TileId::in_tree(id.level(), id.index(), self.size).unwrap_or(id);
+        self.tiles.read_tile(wider)
+    }
 }
 
 fn leaves(tiles: &Tiles, number: u64, size: TreeSize) -> Result<HashTile, Failure> {

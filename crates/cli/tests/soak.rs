@@ -1,0 +1,92 @@
+//! `kill -9` again and again while several clients append, sealed values too: what was acknowledged is there once and
+//! can be opened, a request is there whole or not at all, and no checkpoint is contradicted (I1 to I5).
+//!
+//! `SOAK_ROUNDS` says how often (`make soak`: 1,000), `SOAK_SEED` draws other moments and requests.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
+mod common;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::load::{Dice, Producer, client, settle};
+use common::{Desk, Server};
+
+const CLIENTS: u8 = 5;
+/// The log is read from end to end after so many rounds, and at the end.
+const ACCOUNT_EVERY: u64 = 50;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |value| value.parse().unwrap())
+}
+
+#[test]
+fn what_was_acknowledged_survives_kill_9_under_load() {
+    let (rounds, seed) = (setting("SOAK_ROUNDS", 50), setting("SOAK_SEED", 1));
+    let dice = Dice::new(seed);
+    let desk = Desk::with_ledger();
+    let mut crew = Producer::crew(CLIENTS, seed + 1);
+    let began = Instant::now();
+    let mut during_start = 0;
+    // The run is there before the others write to it.
+    settle(&desk, &mut crew);
+    for round in 1..=rounds {
+        // One in six dies while it starts, and recovers from what the one before left.
+        if dice.below(6) == 0 {
+            let moment = Duration::from_micros(dice.below(40_000));
+            Server::kill_while_starting(&desk, moment);
+            during_start += 1;
+        }
+        let server = Server::start(&desk);
+        let enough = dice.below(160);
+        load_until_killed(&server, &mut crew, enough);
+        drop(server);
+        if round % ACCOUNT_EVERY == 0 || round == rounds {
+            let size = settle(&desk, &mut crew);
+            let acknowledged: usize = crew.iter().map(|one| one.acknowledged.len()).sum();
+            let sealed: u64 = crew.iter().map(|one| one.sealed).sum();
+            let unheard: u64 = crew.iter().map(|one| one.recorded_unheard).sum();
+            eprintln!(
+                "{round} kills under load and {during_start} at the start in {} s: {acknowledged} records acknowledged, \
+                 {sealed} sealed values, {unheard} requests recorded and not answered, log of {size}: all accounted for",
+                began.elapsed().as_secs()
+            );
+        }
+    }
+}
+
+/// All clients send what they have, each as fast as it can, until the server is killed: at the moment when `enough`
+/// records have been acknowledged.
+fn load_until_killed(server: &Server, crew: &mut [Producer], enough: u64) {
+    let acknowledged = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for producer in crew {
+            let acknowledged = &acknowledged;
+            scope.spawn(move || {
+                let client = client(&server.url);
+                let mut sent = producer.repeat(&client).map(|()| 0);
+                while let Ok(count) = sent {
+                    acknowledged.fetch_add(count as u64, Ordering::Relaxed);
+                    sent = producer.send(&client, 12);
+                }
+                refused_by_nobody(&sent.unwrap_err());
+            });
+        }
+        let deadline = Instant::now() + Duration::from_mins(1);
+        while acknowledged.load(Ordering::Relaxed) < enough {
+            assert!(Instant::now() < deadline, "the server takes nothing");
+            thread::sleep(Duration::from_micros(200));
+        }
+        server.signal("KILL");
+    });
+}
+
+/// A client may only be cut off: being refused would mean that the ledger forgot or made up something.
+fn refused_by_nobody(error: &client::ClientError) {
+    assert!(
+        matches!(error, client::ClientError::Unavailable { .. }),
+        "{error}"
+    );
+}
