@@ -92,7 +92,7 @@ fn a_writer_hands_over_only_to_the_key_it_was_given() {
     );
 }
 
-/// What somebody writes who has the log's keys, but not the operator's.
+/// I18: what somebody writes who has the log's keys, but not the operator's.
 #[test]
 fn a_rotation_that_the_old_key_did_not_sign_is_refused() {
     let (mut writer, mut state) = begun(1);
