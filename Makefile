@@ -6,7 +6,7 @@ ROWS ?=
 README ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify-only test lint fmt deny typos generate bench bench-quick clean
+.PHONY: help demo build verify-only test lint fmt deny typos generate soak faults bench bench-quick clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,9 +24,17 @@ verify-only: ## Build the auditor's binary: verification alone, no server, no da
 	$(CARGO) build --release --locked -p rlhf-audit --no-default-features --features verify
 
 test: ## Run every test
-	@scripts/needs.sh cargo cc openssl postgres moto azurite gcp-storage-emulator
+	@scripts/needs.sh cargo cc openssl postgres moto azurite gcp-storage-emulator strace
 	$(CARGO) test --locked --workspace
 	$(CARGO) run --locked -q -p xtask -- schemas --check
+
+soak: ## Kill a server under load a thousand times, and account for every record
+	@scripts/needs.sh cargo cc
+	SOAK_ROUNDS=1000 $(CARGO) test --locked -p rlhf-audit --test soak -- --nocapture
+
+faults: ## Let every system call of a server fail in turn, and account for every record
+	@scripts/needs.sh cargo cc strace
+	FAULTS=all $(CARGO) test --locked -p rlhf-audit --test system_calls -- --nocapture
 
 lint: fmt deny typos ## Formatter, clippy, licences, spelling
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings

@@ -52,6 +52,8 @@ for tool in "$@"; do
     postgres)
       # Debian keeps the server's binaries out of the path.
       compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || apt_install postgresql ;;
+    strace)
+      command -v strace >/dev/null || apt_install strace ;;
     typos)
       command -v typos >/dev/null || python3 -m pip install --quiet --disable-pip-version-check typos==1.52.0 2>/dev/null ||
         cargo install --locked --quiet typos-cli@1.52.0 ;;

@@ -47,12 +47,7 @@ pub(crate) struct PlaceArgs {
     #[arg(long, value_name = "DIR", env = "RLHF_AUDIT_STATE_DIR")]
     pub(crate) state_dir: Option<PathBuf>,
     /// The log's policy, instead of trusting the keys that the server gives at first
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "RLHF_AUDIT_POLICY",
-        requires = "server"
-    )]
+    #[arg(long, value_name = "FILE", requires = "server")]
     pub(crate) policy: Option<PathBuf>,
 }
 

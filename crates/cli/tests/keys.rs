@@ -298,6 +298,7 @@ fn a_damaged_key_file_is_refused() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 fn every_key_rotates_and_the_log_verifies_with_the_first_policy() {
     let desk = Desk::with_ledger();
     let keep = |name: &str| {
@@ -455,7 +456,7 @@ fn every_key_rotates_and_the_log_verifies_with_the_first_policy() {
     desk.fails(3, &["key", "encrypt"]);
 }
 
-/// I18: who has the ledger but not its old keys cannot make a way from them.
+/// I21: who has the ledger but not its old keys cannot make a way from them.
 #[test]
 fn a_forged_rotation_is_refused() {
     let desk = Desk::with_ledger();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::load::{Dice, Producer, account, client};
+use common::load::{Dice, Producer, client, settle};
 use common::{Desk, Server};
 
 const CLIENTS: u8 = 5;
@@ -89,16 +89,4 @@ fn refused_by_nobody(error: &client::ClientError) {
         matches!(error, client::ClientError::Unavailable { .. }),
         "{error}"
     );
-}
-
-/// Everybody gets an answer at last; the server ends in peace, and the log is checked from end to end.
-fn settle(desk: &Desk, crew: &mut [Producer]) -> u64 {
-    let server = Server::start(desk);
-    let client = client(&server.url);
-    for producer in &mut *crew {
-        producer.repeat(&client).unwrap();
-        producer.send(&client, 3).unwrap();
-    }
-    server.stop();
-    account(desk, crew)
 }

@@ -1,5 +1,5 @@
 //! Real witnesses beside a real server: what they cosign, what they refuse, and what that is worth to
-//! whoever verifies (I17, I18).
+//! whoever verifies (I18, I19, I20).
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
@@ -167,8 +167,6 @@ fn serve(desk: &Desk, further: &[&str]) -> Server {
     let policy = desk.path("witnessed.policy");
     let args = [
         &[
-            "--port",
-            "0",
             "--witness-policy",
             policy.to_str().unwrap(),
             "--witness-interval",
@@ -368,6 +366,8 @@ fn a_server_that_requires_the_quorum_shows_nothing_without_it_and_acknowledges_a
     let policy = tlog::Policy::parse(&bytes).unwrap();
     assert!(policy.check(kept.as_bytes()).is_ok(), "{kept}");
     drop(server);
+    // The directory, in which what is shown is behind what is published, is whole.
+    desk.ok(&["fsck"]);
     desk.ok(&[
         "verify",
         "audit-data",

@@ -1,4 +1,4 @@
-//! A client is a witness: what it was shown once, it holds a server to (I19). The servers here hand out
+//! A client is a witness: what it was shown once, it holds a server to (I20). The servers here hand out
 //! the files of logs that were really signed, the honest ones and the forked.
 
 #![allow(

@@ -54,14 +54,14 @@ impl Ledger {
         if indices.is_empty() {
             return Err(missing());
         }
-        let end = indices.iter().max().map_or(0, |last| last + 1);
-        let timestamp = self.timestamp_for(end, size)?;
+        let run_end = indices.iter().max().map_or(0, |last| last + 1);
         indices.extend(self.concerning(run, size.0)?);
         indices.sort_unstable();
         // Witnesses' signatures convince more people than the records that came after them.
         let end = indices.last().map_or(0, |last| last + 1);
         let published = shared.reader.best_for(end, published).ok_or_else(missing)?;
         let size = published.checkpoint.size;
+        let timestamp = self.timestamp_for(run_end, size)?;
         let proof = shared.reader.multiproof(size, &indices)?;
 
         let mut counted = Counted { out, bytes: 0 };

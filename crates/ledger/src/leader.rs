@@ -77,7 +77,6 @@ impl Leader {
                 Ok(Step::Rested) => shared.status.publish_rested(),
                 Err(error) if is_lasting(&error) => {
                     shared.status.publish_failed(&error);
-                    backlog.fail();
                     shared.fail(format!("publishing failed: {error}"));
                     return;
                 }

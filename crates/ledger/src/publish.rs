@@ -83,7 +83,6 @@ impl Publisher {
                 shared.status.publish_failed(&error);
                 let over = backlog.is_closing() && tries >= CLOSING_TRIES;
                 if over || is_fatal(&error) {
-                    backlog.fail();
                     shared.fail(format!("publishing failed: {error}"));
                     return;
                 }

@@ -82,13 +82,21 @@ pub(crate) fn replace_checkpoint(
     }
 }
 
-/// The latest time that a checkpoint's signatures name, in seconds since 1970; 0 if they name none.
+/// The latest time that the log's own signatures on a checkpoint name, in seconds since 1970; 0 if they name none.
 pub(crate) fn signed_at(policy: &Policy, note: &[u8]) -> u64 {
-    let times = policy.check(note).map(|verified| {
-        let times = verified.log_signatures.iter().filter_map(|s| s.timestamp);
-        times.max().unwrap_or(0)
-    });
-    times.unwrap_or(0)
+    let Ok(verified) = policy.check(note) else {
+        return 0;
+    };
+    // To a policy, the log's second key is a cosigner.
+    let signatures = verified
+        .log_signatures
+        .iter()
+        .chain(&verified.witness_signatures);
+    signatures
+        .filter(|signature| signature.key.name() == verified.checkpoint.origin)
+        .filter_map(|signature| signature.timestamp)
+        .max()
+        .unwrap_or(0)
 }
 
 /// Brings the index from where it is to `size` from the entry bundles. Gives how many records it

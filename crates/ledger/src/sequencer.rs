@@ -162,8 +162,11 @@ impl Sequencer {
                 self.ended = false;
             }
             Err(error) => {
-                let reason = format!("the journal could not be written: {error}");
-                self.shared.fail(reason);
+                // Where the publisher stopped before, its reason is the one to tell.
+                if !self.shared.queue.failed() {
+                    let reason = format!("the journal could not be written: {error}");
+                    self.shared.fail(reason);
+                }
                 self.shared.queue.wake();
             }
         }

@@ -1,4 +1,4 @@
-//! What a quorum has cosigned is kept, shown and bundled, and no later checkpoint takes it away (I18).
+//! What a quorum has cosigned is kept, shown and bundled, and no later checkpoint takes it away (I19).
 
 #![allow(
     clippy::unwrap_used,
@@ -12,8 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Fixture, TestClock, metric, options, policy, seal};
-use ledger::{Ledger, Published, Query, Witnessing};
+use ledger::{Ledger, Published, Query, Stores, Witnessing};
 use record::{Kind, Record, Scope};
+use store::{DataDir, DirObjects, SettingStore, SqliteMeta};
+use testkit::shared::SharedPlace;
 use tlog::{Ed25519Cosigner, Policy, SignedNote};
 use verify::{Source, Verdict};
 
@@ -337,4 +339,56 @@ fn what_does_not_hold_is_not_brought_in() {
     };
     let error = Ledger::open(dir.path(), settings).unwrap_err();
     assert!(error.to_string().contains("not among them"), "{error}");
+}
+
+#[test]
+fn servers_of_one_log_share_what_any_of_them_was_given() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(DataDir::create(dir.path()).unwrap());
+    let place = SharedPlace::new(&dir.path().join("journal")).unwrap();
+    let clock = Arc::new(TestClock::new());
+    let objects = || DirObjects::open(dir.path(), &dir.path().join("tmp")).unwrap();
+    let stores = || Stores {
+        objects: Arc::new(objects()),
+        meta: Arc::new(SqliteMeta::open(&dir.path().join("ledger.sqlite")).unwrap()),
+        journal: Box::new(place.handle()),
+    };
+    let settings = || ledger::Options {
+        witnesses: Some(Witnessing {
+            policy: Policy::parse(witnesses().as_bytes()).unwrap(),
+            require_quorum: true,
+        }),
+        ..options(&clock)
+    };
+    let first = Ledger::create_shared(dir.path(), settings(), stores()).unwrap();
+    let second = Ledger::open_shared(dir.path(), settings(), stores()).unwrap();
+    let empty = first.latest().unwrap();
+    assert!(second.checkpoint().is_none());
+    assert!(first.add_cosigned(&cosign(&empty, &[1, 2])).unwrap());
+    second.follow_cosigned().unwrap();
+    let shown = first.checkpoint().unwrap();
+    assert!(second.checkpoint().unwrap() == shown);
+
+    // What one server writes over a later one is said again, and found by the other.
+    first.record_own(metric(0.5)).unwrap().wait().unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let later = loop {
+        let latest = first.latest().unwrap();
+        if latest.checkpoint.size.0 > 0 {
+            break latest;
+        }
+        assert!(std::time::Instant::now() < deadline, "never published");
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    assert!(first.add_cosigned(&cosign(&later, &[1, 2])).unwrap());
+    let meta = SqliteMeta::open(&dir.path().join("ledger.sqlite")).unwrap();
+    meta.kv_put("log.cosigned", &shown.note).unwrap();
+    first.follow_cosigned().unwrap();
+    second.follow_cosigned().unwrap();
+    for ledger in [&first, &second] {
+        assert_eq!(ledger.checkpoint().unwrap().checkpoint, later.checkpoint);
+    }
+    let served = std::fs::read(dir.path().join("log/checkpoint")).unwrap();
+    assert!(demanding(&first).check(&served).unwrap().checkpoint == later.checkpoint);
+    assert_eq!(first.latest_size().unwrap(), second.latest_size().unwrap());
 }

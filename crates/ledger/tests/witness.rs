@@ -1,4 +1,4 @@
-//! A witness cosigns only what has grown from what it kept, and keeps before it signs (I17).
+//! A witness cosigns only what has grown from what it kept, and keeps before it signs (I18).
 
 #![allow(
     clippy::unwrap_used,

@@ -7,8 +7,11 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http_body::{Body as _, Frame, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::problem::Problem;
+use crate::refusals::OVERLOADED_SECONDS;
 use axum::http::StatusCode;
 
 /// The most bytes one request body may hold: 24 MiB, twice what the ledger takes of records and
@@ -20,25 +23,86 @@ const MAX_DRAINED_BYTES: u64 = 64 << 10;
 /// And for this long.
 const DRAIN_TIME: Duration = Duration::from_secs(1);
 
+/// A body that arrives more slowly than this on average, in bytes a second, is given up like one that has stalled: else
+/// a client that sends a byte now and then would hold its connection for ever.
+const MIN_RATE: u64 = 4 << 10;
+
+/// The memory that all request bodies may take at one time, so that a flood of them is turned away and not by the kernel.
+#[derive(Debug)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+/// The part of it that one body takes, until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Taken(Option<OwnedSemaphorePermit>);
+
+/// Room is counted in these.
+const ROOM_UNIT: usize = 1 << 10;
+
+impl Room {
+    /// Room for so many bytes.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self(Arc::new(Semaphore::new(bytes / ROOM_UNIT)))
+    }
+
+    /// Enlarges `taken` to `bytes`. `false`: there is no room.
+    fn enlarge(&self, taken: &mut Taken, bytes: usize) -> bool {
+        let units = bytes.div_ceil(ROOM_UNIT);
+        let more = units
+            - taken
+                .0
+                .as_ref()
+                .map_or(0, OwnedSemaphorePermit::num_permits);
+        let Ok(permit) = Arc::clone(&self.0).try_acquire_many_owned(more as u32) else {
+            return false;
+        };
+        match &mut taken.0 {
+            Some(before) => before.merge(permit),
+            none => *none = Some(permit),
+        }
+        true
+    }
+}
+
 /// Reads a body whole.
 ///
 /// # Errors
 /// 413 beyond `limit` bytes (at once where the sender declares its length), 408 where nothing
-/// arrives for `stall`, 400 where the sender breaks off.
+/// arrives for `stall` or too little, 400 where the sender breaks off.
 pub(crate) async fn read(body: Body, limit: usize, stall: Duration) -> Result<Vec<u8>, Problem> {
+    let unbounded = Room::new(Semaphore::MAX_PERMITS);
+    let (bytes, _) = read_into(body, limit, stall, &unbounded).await?;
+    Ok(bytes)
+}
+
+/// As [`read`], with the bytes' share of `room`: to be kept for as long as they are.
+///
+/// # Errors
+/// As [`read`], and 503 where there is no room.
+pub(crate) async fn read_into(
+    body: Body,
+    limit: usize,
+    stall: Duration,
+    room: &Room,
+) -> Result<(Vec<u8>, Taken), Problem> {
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limit {
         return Err(too_large(limit));
     }
-    // A declared length is only believed up to a point: memory follows bytes that have arrived.
-    let mut bytes = Vec::with_capacity(declared.min(1 << 20));
+    let mut taken = Taken::default();
+    // A declared length is not believed: memory follows bytes that have arrived.
+    let mut bytes = Vec::with_capacity(declared.min(16 << 10));
+    let began = Instant::now();
     let mut body = pin!(body);
     loop {
         let next = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
-        let frame = tokio::time::timeout(stall, next)
+        let latest = began + stall + Duration::from_secs(bytes.len() as u64 / MIN_RATE);
+        let deadline = latest.min(Instant::now() + stall);
+        let frame = tokio::time::timeout_at(deadline, next)
             .await
             .map_err(|_| stalled(stall))?;
-        let Some(frame) = frame else { return Ok(bytes) };
+        let Some(frame) = frame else {
+            return Ok((bytes, taken));
+        };
         let frame = frame.map_err(|error| {
             Problem::bad_request(
                 "broken-body",
@@ -52,8 +116,18 @@ pub(crate) async fn read(body: Body, limit: usize, stall: Duration) -> Result<Ve
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if bytes.len() + data.len() > limit {
+        let length = bytes.len() + data.len();
+        if length > limit {
             return Err(too_large(limit));
+        }
+        if length > bytes.capacity() {
+            // Ahead of the bytes, as a vector grows: what is counted is what is taken of memory.
+            let most = if declared > 0 { declared } else { limit };
+            let capacity = most.min(2 * bytes.capacity()).max(length);
+            if !room.enlarge(&mut taken, capacity) {
+                return Err(no_room());
+            }
+            bytes.reserve_exact(capacity - bytes.len());
         }
         bytes.extend_from_slice(&data);
     }
@@ -135,12 +209,20 @@ fn too_large(limit: usize) -> Problem {
     )
 }
 
+fn no_room() -> Problem {
+    Problem::unavailable(
+        "overloaded",
+        "too many request bodies are under way at once; nothing of this one was recorded, send it again",
+        OVERLOADED_SECONDS,
+    )
+}
+
 fn stalled(stall: Duration) -> Problem {
     Problem::new(
         StatusCode::REQUEST_TIMEOUT,
         "body-stalled",
         format!(
-            "no byte of the body arrived for {} seconds; send the request again",
+            "no byte of the body arrived for {} seconds, or too few in all; send the request again",
             stall.as_secs()
         ),
     )
@@ -195,6 +277,45 @@ mod tests {
             code(Frames(vec![b"ab"], true), 9).await,
             Err("body-stalled".into())
         );
+    }
+
+    /// A byte each ten milliseconds, for ever.
+    struct Drip(tokio::time::Interval);
+
+    impl http_body::Body for Drip {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            let byte = || Some(Ok(Frame::data(Bytes::from_static(b"x"))));
+            self.0.poll_tick(context).map(|_| byte())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_only_drips_is_given_up() {
+        let drip = Drip(tokio::time::interval(Duration::from_millis(10)));
+        let read = read(Body::new(drip), 1_000_000, Duration::from_millis(200)).await;
+        assert_eq!(read.unwrap_err().code(), "body-stalled");
+    }
+
+    #[tokio::test]
+    async fn bodies_share_their_room_and_give_it_back() {
+        static FRAME: [u8; 40 << 10] = [0; 40 << 10];
+        let room = Room::new(100 << 10);
+        let of = |bytes: usize| {
+            let body = Body::new(Frames(vec![&FRAME; bytes / FRAME.len()], false));
+            read_into(body, 1 << 20, Duration::from_secs(1), &room)
+        };
+        let (first, taken) = of(80 << 10).await.unwrap();
+        assert_eq!(first.len(), 80 << 10);
+        let refused = of(40 << 10).await.unwrap_err();
+        assert_eq!((refused.status(), refused.code()), (503, "overloaded"));
+        drop(taken);
+        of(80 << 10).await.unwrap();
     }
 
     #[tokio::test]

@@ -65,7 +65,8 @@ impl<T: DeserializeOwned> FromRequest<State> for Object<T> {
         if media_type(&parts.headers) != Some("application/json") {
             return Err(unsupported_media_type(&parts.headers, "application/json"));
         }
-        let bytes = body::read(body, MAX_OBJECT_BYTES, state.options().body_stall).await?;
+        let stall = state.options().body_stall;
+        let (bytes, _taken) = body::read_into(body, MAX_OBJECT_BYTES, stall, state.room()).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             if error.is_data() {
                 Problem::unprocessable("bad-object", format!("{error}; see /docs for its fields"))

@@ -18,6 +18,10 @@ pub struct Options {
     pub header_timeout: Duration,
     /// How long a request's body may stall between two pieces.
     pub body_stall: Duration,
+    /// How many bytes all request bodies together may take of memory; more are turned away with 503.
+    pub body_room: usize,
+    /// How long a client may leave an answer unread before it is cut off.
+    pub write_stall: Duration,
     /// How long `wait=published` waits before it answers without proofs.
     pub published_wait: Duration,
     /// How often witnesses are asked to cosign what is new, where the ledger has a witness policy.
@@ -34,6 +38,8 @@ impl Default for Options {
             max_connections: 1_024,
             header_timeout: Duration::from_secs(30),
             body_stall: Duration::from_secs(15),
+            body_room: 128 << 20,
+            write_stall: Duration::from_secs(30),
             published_wait: Duration::from_secs(10),
             witness_interval: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(10),

@@ -7,7 +7,7 @@ use crate::cards::CardError;
 use crate::problem::Problem;
 
 /// How long to stay away from an overloaded ledger: its queue is worth well under a second.
-const OVERLOADED_SECONDS: u32 = 1;
+pub(crate) const OVERLOADED_SECONDS: u32 = 1;
 /// How long to leave a database or an object store that does not answer.
 const OUTAGE_SECONDS: u32 = 2;
 /// How long a restart takes.

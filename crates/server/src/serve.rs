@@ -3,6 +3,7 @@
 //! axum's own loop knows no timeout for headers, which is why this one exists.
 
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use ledger::Ledger;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 
 use crate::error::ServerError;
 use crate::options::Options;
@@ -40,6 +42,7 @@ pub async fn serve(
     let limits = Limits {
         connections: options.max_connections,
         header_timeout: options.header_timeout,
+        write_stall: options.write_stall,
         grace: options.shutdown_grace,
     };
     let state = State::new(Arc::clone(&ledger), options);
@@ -61,6 +64,8 @@ pub(crate) struct Limits {
     pub(crate) connections: usize,
     /// How long headers may take to arrive, and a kept-alive connection may idle.
     pub(crate) header_timeout: Duration,
+    /// How long an answer may wait for its reader.
+    pub(crate) write_stall: Duration,
     /// How long requests under way may take once it is time to stop.
     pub(crate) grace: Duration,
 }
@@ -88,7 +93,7 @@ pub(crate) async fn accept(
                 Err(error) => { rest(&error).await; continue }
             },
         };
-        let connection = connection(stream, limits.header_timeout, app.clone());
+        let connection = connection(stream, limits, app.clone());
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -110,20 +115,26 @@ pub(crate) async fn accept(
     }
 }
 
+/// A connection whose writes give up where the reader does not read.
+type Patient = Pin<Box<TimeoutStream<TcpStream>>>;
+
 fn connection(
     stream: TcpStream,
-    header_timeout: Duration,
+    limits: Limits,
     app: axum::Router,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<axum::Router>> {
+) -> http1::Connection<TokioIo<Patient>, TowerToHyperService<axum::Router>> {
     // A small answer that waits for the client's delayed ACK would cost 40 ms an append.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_stall));
+    let stream = TokioIo::new(Box::pin(stream));
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
+        .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app))
+        .serve_connection(stream, TowerToHyperService::new(app))
 }
 
 /// A failed accept says nothing about the next one, except where descriptors have run out: then

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 use ledger::{Ledger, Principal, Status};
 
+use crate::body::Room;
 use crate::catalogue::PROBLEMS;
 use crate::cosign::Witnesses;
 use crate::docs;
@@ -33,6 +34,7 @@ struct Inner {
     before: (u64, u64),
     began: Instant,
     witnesses: Option<Arc<Witnesses>>,
+    room: Room,
 }
 
 /// What is the same for every caller, made once.
@@ -59,6 +61,7 @@ impl State {
             .witness_policy()
             .map(|policy| Arc::new(Witnesses::of(policy, ledger.origin(), interval)));
         Self(Arc::new(Inner {
+            room: Room::new(options.body_room),
             ledger,
             options,
             metrics: Metrics::new(),
@@ -108,6 +111,11 @@ impl State {
         if let Some(witnesses) = self.witnesses() {
             witnesses.settle(self.ledger(), size).await;
         }
+    }
+
+    /// The room for request bodies.
+    pub(crate) fn room(&self) -> &Room {
+        &self.0.room
     }
 
     pub(crate) fn uptime(&self) -> Duration {

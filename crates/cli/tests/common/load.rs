@@ -15,7 +15,7 @@ use testkit::log::SeededEntropy;
 use tlog::tile::tiles_for_size;
 use tlog::{EntryBundle, TileLevel, TreeSize};
 
-use super::{ADMIN, Desk};
+use super::{ADMIN, Desk, Server};
 
 /// The machine's clock.
 #[derive(Debug)]
@@ -115,16 +115,21 @@ impl Producer {
     /// Sends what is pending, or the next request: up to `most` records, sealed values among them. Gives how many
     /// records were acknowledged. After an error the same bytes are sent by the next call.
     pub(crate) fn send(&mut self, client: &Client, most: u64) -> Result<usize, ClientError> {
-        if self.pending.is_empty() {
-            for _ in 0..=self.dice.below(most) {
-                let draft = self.draft();
-                self.pending.extend(self.writer.write(draft).unwrap());
-            }
-        }
         let wait = match self.dice.below(8) {
             0 => Wait::Published,
             _ => Wait::Durable,
         };
+        self.send_and(client, most, wait)
+    }
+
+    /// As [`send`](Self::send), and waits for what is asked.
+    pub(crate) fn send_and(
+        &mut self,
+        client: &Client,
+        most: u64,
+        wait: Wait,
+    ) -> Result<usize, ClientError> {
+        self.prepare(most);
         let receipts = client.append(&self.pending, wait)?.records;
         assert_eq!(receipts.len(), self.pending.len());
         let known = receipts.iter().filter(|receipt| receipt.duplicate).count();
@@ -142,6 +147,26 @@ impl Producer {
         let count = receipts.len();
         self.last = Some((std::mem::take(&mut self.pending), receipts));
         Ok(count)
+    }
+
+    /// What the next call of [`send`](Self::send) sends.
+    pub(crate) fn lines(&mut self, most: u64) -> Vec<u8> {
+        self.prepare(most);
+        let lines = self.pending.iter().map(|record| {
+            let mut line = record.to_line();
+            line.push(b'\n');
+            line
+        });
+        lines.flatten().collect()
+    }
+
+    fn prepare(&mut self, most: u64) {
+        if self.pending.is_empty() {
+            for _ in 0..=self.dice.below(most) {
+                let draft = self.draft();
+                self.pending.extend(self.writer.write(draft).unwrap());
+            }
+        }
     }
 
     fn draft(&mut self) -> Draft {
@@ -183,9 +208,22 @@ impl Producer {
     }
 }
 
+/// A server that works answers everybody at last and ends in peace; then the log is checked from end to end. Gives its
+/// size.
+pub(crate) fn settle(desk: &Desk, crew: &mut [Producer]) -> u64 {
+    let server = Server::start(desk);
+    let client = client(&server.url);
+    for producer in &mut *crew {
+        producer.repeat(&client).unwrap();
+        producer.send(&client, 3).unwrap();
+    }
+    server.stop();
+    account(desk, crew)
+}
+
 /// Everything the producers were told is in `./audit-data` of a stopped server, once and at its index; the log holds, has
 /// grown from what was kept in `./kept` if there is any, and every sealed value opens. Gives the log's size.
-pub(crate) fn account(desk: &Desk, producers: &[Producer]) -> u64 {
+fn account(desk: &Desk, producers: &[Producer]) -> u64 {
     for producer in producers {
         assert!(producer.pending.is_empty(), "something was never answered");
     }

@@ -69,7 +69,8 @@ pub(crate) async fn append(
     body: Body,
 ) -> Result<Response, Problem> {
     let form = Form::of(&headers)?;
-    let bytes = body::read(body, body::MAX_BODY_BYTES, state.options().body_stall).await?;
+    let stall = state.options().body_stall;
+    let (bytes, taken) = body::read_into(body, body::MAX_BODY_BYTES, stall, state.room()).await?;
     let published = params.wait == Some(Wait::Published);
 
     let light = bytes.len() <= INLINE_BYTES && memchr::memmem::find(&bytes, SEALED).is_none();
@@ -85,7 +86,10 @@ pub(crate) async fn append(
     } else {
         let state = state.clone();
         let submitted = tokio::task::spawn_blocking(move || -> Result<_, Problem> {
+            // Room is given back once the bytes are, also where the sender has gone.
+            let _taken = taken;
             let submissions = read(form, &bytes, published)?;
+            drop(bytes);
             Ok(state.ledger().submit(submissions, &principal)?)
         });
         submitted

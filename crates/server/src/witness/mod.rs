@@ -75,6 +75,7 @@ pub async fn serve(
     let limits = Limits {
         connections: options.max_connections,
         header_timeout: options.patience,
+        write_stall: options.patience,
         grace: options.shutdown_grace,
     };
     let shared = Shared {

@@ -8,6 +8,7 @@
 mod auth;
 mod bad_input;
 mod operation;
+mod overload;
 mod reading;
 mod support;
 mod writing;

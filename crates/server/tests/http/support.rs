@@ -69,7 +69,17 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = ledger::Options::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
         settings.publish_interval = Duration::from_millis(20);
-        let ledger = Arc::new(Ledger::create(dir.path(), settings).unwrap());
+        let ledger = Ledger::create(dir.path(), settings).unwrap();
+        Self::start_on(dir, ledger, options)
+    }
+
+    /// A server of a ledger that the test has made, in a directory that goes with it.
+    pub(crate) fn start_on(
+        dir: tempfile::TempDir,
+        ledger: Ledger,
+        options: server::Options,
+    ) -> Self {
+        let ledger = Arc::new(ledger);
         let token = |name: &str, role| ledger.create_token(name, role, None).unwrap().0;
         let (admin, producer, reader) = (
             token("admin", Role::Admin),

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, ffi};
 
+use crate::dir::sync_dir;
 use crate::error::{Result, StoreError};
 use crate::rows::{at_most, fixed, loaded, stored};
 
@@ -57,6 +58,13 @@ impl SqliteMeta {
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 4000;")
             .map_err(failed)?;
         schema::migrate(path, &mut writer)?;
+        // The log's name has to be durable before the first commit in it is. SQLite syncs it too, and does not mind if
+        // that fails.
+        sync_dir(
+            path.parent()
+                .filter(|dir| !dir.as_os_str().is_empty())
+                .unwrap_or(Path::new(".")),
+        )?;
         Ok(Self {
             path: path.to_path_buf(),
             writer: Mutex::new(writer),
