@@ -22,6 +22,7 @@ mod policy;
 mod proof;
 mod record;
 mod rfc9162;
+mod rotation;
 mod sealed;
 mod state;
 mod submission;
@@ -35,6 +36,7 @@ pub use note::note;
 pub use policy::policy;
 pub use proof::proof;
 pub use record::record;
+pub use rotation::rotation;
 pub use sealed::sealed;
 pub use state::state;
 pub use submission::submission;
@@ -53,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     ("policy", policy),
     ("proof", proof),
     ("record", record),
+    ("rotation", rotation),
     ("sealed", sealed),
     ("state", state),
     ("submission", submission),

@@ -88,7 +88,7 @@ fn body(record: &Record<'_>) {
         AnnotationCorrection AnnotationCritique AnnotationDemonstration AnnotationSuperseded
         AnnotationWithdrawn RewardScored PolicyUpdated ModelCheckpoint MetricLogged
         EvaluationCompleted OversightApproved OversightRejected OversightStopped FindingRaised
-        DocumentIssued IncidentReported KeyRotated
+        DocumentIssued IncidentReported KeyRotated LedgerClosed LedgerContinued
     );
     assert_eq!(
         text(&bytes),

@@ -105,12 +105,17 @@ impl Rotation {
                 "it takes an Ed25519 and an ML-DSA-44 key, old and new",
             ));
         }
-        Ok(Self {
+        let rotation = Self {
             old,
             new,
             record: record.ok_or_else(|| form("the record is missing"))?,
             proof: TlogProof::parse(proof.as_bytes()).map_err(|error| form(&error.to_string()))?,
-        })
+        };
+        // Lines in another order or ended otherwise say the same, but one change has one file.
+        if rotation.to_string() != text {
+            return Err(form("its lines are not old, new and record, in this order"));
+        }
+        Ok(rotation)
     }
 
     /// Checks that the log of these keys changed them so. Old and new keys have to have signed, all
