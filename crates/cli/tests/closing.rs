@@ -34,6 +34,7 @@ fn closed() -> (Desk, Value) {
     (desk, closed)
 }
 
+/// I22.
 #[test]
 fn a_closed_ledger_takes_nothing_and_can_be_read() {
     let (desk, closed) = closed();

@@ -456,7 +456,7 @@ fn every_key_rotates_and_the_log_verifies_with_the_first_policy() {
     desk.fails(3, &["key", "encrypt"]);
 }
 
-/// Who has the ledger but not its old keys cannot make a way from them.
+/// I21: who has the ledger but not its old keys cannot make a way from them.
 #[test]
 fn a_forged_rotation_is_refused() {
     let desk = Desk::with_ledger();

@@ -42,15 +42,12 @@ fn a_run_is_recorded_published_proved_bundled_and_verified() {
     }
     fixture.append(other.sign().into_iter().collect());
     let sealed_at = seal(&fixture, &mut owner);
-    fixture.published();
+    let all = fixture.published();
 
-    // Each stage has seen everything.
+    // Each stage has seen everything; the server may have signed its own stream since.
     let status = ledger.status();
-    assert_eq!(status.published, status.sequenced);
-    assert_eq!(
-        ledger.checkpoint().unwrap().checkpoint.size.0,
-        status.sequenced
-    );
+    assert!(all > sealed_at && status.published >= all && status.sequenced >= all);
+    assert!(ledger.checkpoint().unwrap().checkpoint.size.0 >= all);
     assert!(status.groups > 0 && status.failed.is_none());
 
     // Reading back: by index, by run, by kind, in pages.

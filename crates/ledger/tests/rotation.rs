@@ -44,7 +44,7 @@ fn rotation(purpose: KeyPurpose) -> Rotation {
     }
 }
 
-/// I3, I4: each change of a key, with each of its writes failing, not done and done but reported failed.
+/// I3, I4, I21: each change of a key, with each of its writes failing, not done and done but reported failed.
 fn every_write_fails(purpose: KeyPurpose) {
     let fixture = Fixture::new();
     let mut run = fixture.start_run("run", 1);

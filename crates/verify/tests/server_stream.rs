@@ -25,6 +25,7 @@ fn signing(key: u8) -> SigningKey {
     SigningKey::from_bytes(&[key; 32])
 }
 
+/// I22.
 #[test]
 fn nothing_follows_the_end() {
     let mut log = two_runs(1);
@@ -67,7 +68,7 @@ fn an_end_that_somebody_else_proclaims_is_none() {
     assert_eq!(report.closed, None);
 }
 
-/// Who has the log's keys, but not the server's stream's, cannot take that over.
+/// I21: who has the log's keys, but not the server's stream's, cannot take that over.
 #[test]
 fn the_servers_stream_is_not_taken_over() {
     let mut log = two_runs(1);

@@ -92,7 +92,7 @@ fn a_writer_hands_over_only_to_the_key_it_was_given() {
     );
 }
 
-/// What somebody writes who has the log's keys, but not the operator's.
+/// I21: what somebody writes who has the log's keys, but not the operator's.
 #[test]
 fn a_rotation_that_the_old_key_did_not_sign_is_refused() {
     let (mut writer, mut state) = begun(1);
@@ -195,6 +195,7 @@ fn rotations_and_the_end_stand_in_the_servers_stream_alone() {
     assert!(matches!(refused, ChainError::Misplaced { .. }), "{refused}");
 }
 
+/// I22.
 #[test]
 fn nothing_but_its_signature_follows_the_end() {
     let (mut writer, mut state) = begun(1);
