@@ -12,7 +12,7 @@ use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng as _};
 
 /// Mutations of each target's corpus. A bundle's and a journal's take longest, some tenths of a millisecond.
-const MUTATIONS: usize = 8000;
+const MUTATIONS: usize = 5000;
 
 fn fuzz_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
