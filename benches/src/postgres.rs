@@ -76,7 +76,10 @@ impl Postgres {
     /// Inserts rows for so long, and gives rows a second.
     pub(crate) fn insert(&self, clients: u32, rows: usize, time: Duration) -> Outcome<f64> {
         let script = self.dir.join(format!("insert-{rows}.sql"));
-        let all = vec!["(:record)"; rows].join(", ");
+        // A variable each: one that is named a hundred times would be sent once.
+        let names: Vec<String> = (0..rows).map(|row| format!("record{row}")).collect();
+        let all: Vec<String> = names.iter().map(|name| format!("(:{name})")).collect();
+        let all = all.join(", ");
         fs::write(
             &script,
             format!("INSERT INTO records (record) VALUES {all};\n"),
@@ -87,7 +90,10 @@ impl Postgres {
         pgbench
             .args(["-n", "-M", "prepared", "-j", "2"])
             .args(["-U", "postgres", "-h", "127.0.0.1", "-p", &self.port])
-            .args(["-D", &format!("record={}", "x".repeat(TEXT_BYTES))])
+            .args(names.iter().flat_map(|name| {
+                let record = "x".repeat(TEXT_BYTES);
+                ["-D".to_owned(), format!("{name}={record}")]
+            }))
             .args(["-c", &clients.to_string()])
             .args(["-T", &time.as_secs().max(1).to_string(), "-f"])
             .arg(&script)
