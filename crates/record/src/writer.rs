@@ -3,13 +3,16 @@
 //! A writer keeps nothing on disk and sends nothing. Whoever has one stores or sends what comes out
 //! before writing on: after a crash the stream is taken up with [`StreamWriter::resume`].
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey};
 
 use crate::canonical::write_string;
 use crate::chain::{seal_text, stream_text};
-use crate::draft::Draft;
+use crate::draft::{Attachment, Draft};
+use crate::encoding::base64;
 use crate::error::RecordError;
 use crate::hash::{PublicKey, RecordHash, SignatureBytes};
 use crate::ids::{ProducerName, Scope, StreamName};
@@ -47,6 +50,15 @@ pub struct StreamWriter {
     first_unsigned: Timestamp,
 }
 
+/// A draft that was checked once and is written again and again, each time as another record: nothing in what is left to
+/// fill in can make it wrong. For loads, and for whoever repeats itself.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// The record up to its kind.
+    begun: Vec<u8>,
+    kind: Kind,
+}
+
 /// Why a draft cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -61,6 +73,9 @@ pub enum WriteError {
         /// Why.
         error: OpeningError,
     },
+    /// A draft that is to be written again and again seals something.
+    #[error("sealed.{0} cannot be prepared: each record has commitments of its own")]
+    NotRepeated(String),
     /// A field or attachment stands twice in the draft.
     #[error("{0} is given twice")]
     Twice(String),
@@ -256,8 +271,7 @@ impl StreamWriter {
         if let Some(opening) = self.opening.take() {
             out.push(self.append(Draft::new(opening))?);
         }
-        let waited = self.clock.now().0.saturating_sub(self.first_unsigned.0);
-        let late = self.unsigned > 0 && waited >= SIGN_AFTER_MICROS;
+        let late = self.is_late(self.clock.now());
         out.push(self.append(draft)?);
         if late || self.unsigned >= SIGN_AFTER_RECORDS {
             out.extend(self.sign());
@@ -313,6 +327,69 @@ impl StreamWriter {
         Ok(sealed)
     }
 
+    /// Checks a draft for a stream such as this, to be written any number of times: see [`Prepared`].
+    ///
+    /// # Errors
+    ///
+    /// As [`StreamWriter::write`]; and [`WriteError::NotRepeated`] where the draft seals anything.
+    pub fn prepare(&self, draft: Draft) -> Result<Prepared, WriteError> {
+        if !draft.kind.is_ordinary() {
+            return Err(WriteError::OwnKind(draft.kind));
+        }
+        if let Some((field, _)) = draft.sealed.first() {
+            return Err(WriteError::NotRepeated(field.clone()));
+        }
+        // At the largest that the rest of a record can be.
+        let mut scratch = Self {
+            next_seq: MAX_INTEGER,
+            head: Some(Hash::default()),
+            entropy: Arc::clone(&self.entropy),
+            clock: Arc::clone(&self.clock),
+            key: self.key.clone(),
+            next_key: None,
+            opening: None,
+            ..*self
+        };
+        let kind = draft.kind;
+        let mut begun = Vec::new();
+        begin(&mut begun, draft.attachments.clone(), &draft.body, kind);
+        scratch.append(draft)?;
+        Ok(Prepared { begun, kind })
+    }
+
+    /// As [`StreamWriter::write`], at the writer's time.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::Ended`].
+    pub fn write_prepared(&mut self, prepared: &Prepared) -> Result<Vec<Submission>, WriteError> {
+        let mut out = Vec::with_capacity(2);
+        if let Some(opening) = self.opening.take() {
+            out.push(self.append(Draft::new(opening))?);
+        }
+        if self.next_seq > MAX_INTEGER {
+            return Err(WriteError::Ended(self.stream));
+        }
+        let now = self.clock.now();
+        let late = self.is_late(now);
+        let mut record = Vec::with_capacity(256 + prepared.begun.len());
+        record.extend_from_slice(&prepared.begun);
+        self.place(&mut record);
+        self.end(&mut record, now, prepared.kind);
+        self.advance(&record);
+        out.push(Submission::new(record));
+        if late || self.unsigned >= SIGN_AFTER_RECORDS {
+            out.extend(self.sign());
+        }
+        Ok(out)
+    }
+
+    /// A signature is overdue.
+    fn is_late(&self, now: Timestamp) -> bool {
+        let waited = now.0.saturating_sub(self.first_unsigned.0);
+        self.unsigned > 0 && waited >= SIGN_AFTER_MICROS
+    }
+
     /// Puts the envelope around a draft and checks the result as everybody else will.
     fn append(&mut self, draft: Draft) -> Result<Submission, WriteError> {
         if self.next_seq > MAX_INTEGER {
@@ -326,14 +403,18 @@ impl StreamWriter {
         }
         let record = self.envelope(draft, &openings, time);
         Record::parse(&record)?;
-        let hash = tlog::leaf_hash(&record);
+        self.advance(&record);
+        Ok(Submission { record, openings })
+    }
+
+    /// Goes on behind a record.
+    fn advance(&mut self, record: &[u8]) {
         if self.unsigned == 0 {
             self.first_unsigned = self.clock.now();
         }
         self.unsigned += 1;
         self.next_seq += 1;
-        self.head = Some(hash);
-        Ok(Submission { record, openings })
+        self.head = Some(tlog::leaf_hash(record));
     }
 
     fn openings(&self, draft: &Draft) -> Result<Vec<(String, Opening)>, WriteError> {
@@ -360,24 +441,8 @@ impl StreamWriter {
     /// The members of a record in canonical order.
     fn envelope(&self, draft: Draft, openings: &[(String, Opening)], time: Timestamp) -> Vec<u8> {
         let mut out = Vec::with_capacity(512 + draft.body.len());
-        out.push(b'{');
-        if !draft.attachments.is_empty() {
-            let attachments: std::collections::BTreeMap<_, _> =
-                draft.attachments.into_iter().collect();
-            out.extend_from_slice(b"\"attachments\":");
-            out.extend(crate::canonical::to_vec(&attachments).unwrap_or_default());
-            out.push(b',');
-        }
-        out.extend_from_slice(b"\"body\":");
-        out.extend_from_slice(&draft.body);
-        let mut text = |name: &str, value: &dyn std::fmt::Display| {
-            out.extend_from_slice(format!(",\"{name}\":\"{value}\"").as_bytes());
-        };
-        text("kind", &draft.kind);
-        if let Some(prev) = &self.head {
-            text("prev", prev);
-        }
-        text("run", &self.scope);
+        begin(&mut out, draft.attachments, &draft.body, draft.kind);
+        self.place(&mut out);
         for (at, (field, opening)) in openings.iter().enumerate() {
             out.extend_from_slice(if at == 0 { b",\"sealed\":{" } else { b"," });
             write_string(&mut out, field);
@@ -387,11 +452,47 @@ impl StreamWriter {
         if !openings.is_empty() {
             out.push(b'}');
         }
-        let (seq, stream, version) = (self.next_seq, &self.stream, draft.kind.version());
-        let end =
-            format!(",\"seq\":{seq},\"stream\":\"{stream}\",\"time\":\"{time}\",\"v\":{version}}}");
-        out.extend_from_slice(end.as_bytes());
+        self.end(&mut out, time, draft.kind);
         out
+    }
+
+    /// The members `prev` and `run`.
+    fn place(&self, out: &mut Vec<u8>) {
+        if let Some(prev) = &self.head {
+            text(out, "prev", &base64(prev.as_bytes()));
+        }
+        text(out, "run", self.scope.as_str());
+    }
+
+    /// The members from `seq` on.
+    fn end(&self, out: &mut Vec<u8>, time: Timestamp, kind: Kind) {
+        let (seq, stream, version) = (self.next_seq, &self.stream, kind.version());
+        // A text never fails to be written to.
+        let _ = write!(
+            out,
+            ",\"seq\":{seq},\"stream\":\"{stream}\",\"time\":\"{time}\",\"v\":{version}}}"
+        );
+    }
+}
+
+/// The members up to `kind`.
+fn begin(out: &mut Vec<u8>, attachments: Vec<(String, Attachment)>, body: &[u8], kind: Kind) {
+    out.push(b'{');
+    if !attachments.is_empty() {
+        let attachments: BTreeMap<_, _> = attachments.into_iter().collect();
+        out.extend_from_slice(b"\"attachments\":");
+        out.extend(crate::canonical::to_vec(&attachments).unwrap_or_default());
+        out.push(b',');
+    }
+    out.extend_from_slice(b"\"body\":");
+    out.extend_from_slice(body);
+    text(out, "kind", kind.name());
+}
+
+/// A member whose value needs no escapes.
+fn text(out: &mut Vec<u8>, name: &str, value: &str) {
+    for part in [",\"", name, "\":\"", value, "\""] {
+        out.extend_from_slice(part.as_bytes());
     }
 }
 

@@ -15,7 +15,7 @@ pub use error::ChainError;
 pub use persist::StateError;
 pub use run::RunState;
 pub use scope::ScopeState;
-pub use stream::StreamState;
+pub use stream::{Link, StreamState};
 
 use std::fmt::Write as _;
 

@@ -90,6 +90,11 @@ impl RunState {
         }
     }
 
+    /// It has begun and not ended: an ordinary record of a stream it knows changes nothing of it.
+    pub(super) fn goes_on(&self) -> bool {
+        self.owner.is_some() && !self.sealed
+    }
+
     /// Holds a `run.sealed` against all streams of the run as they stand before it, its own among
     /// them. The signature is handed out to be checked.
     ///

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::ChainError;
 use super::run::RunState;
-use super::stream::StreamState;
+use super::stream::{Link, StreamState};
 use super::{PendingSignature, full_name, own};
 use crate::Hash;
 use crate::ids::{Scope, StreamName};
@@ -105,6 +105,24 @@ impl ScopeState {
         leaf: &Hash,
     ) -> Result<Option<PendingSignature>, ChainError> {
         self.admit_if(record, leaf, |_| Ok(()))
+    }
+
+    /// Admits a record of which no more is known than its place in the chain, where that is all that there is to
+    /// check: an ordinary record, next in a stream that goes on. `false`: it is not so, the state is as it was, and
+    /// [`ScopeState::admit`] says what is wrong, if anything is.
+    ///
+    /// For whoever has parsed the record before and would have to do it again.
+    pub fn admit_next(&mut self, next: &Link, leaf: &Hash) -> bool {
+        let goes_on = match (self.scope, &self.run) {
+            (Scope::Ledger, _) => !self.closed(),
+            (Scope::Run(_), Some(run)) => run.goes_on(),
+            (Scope::Run(_), None) => false,
+        };
+        goes_on
+            && self
+                .streams
+                .get_mut(&next.stream)
+                .is_some_and(|stream| stream.admit_next(next, leaf))
     }
 
     fn admit_if(

@@ -31,6 +31,19 @@ pub struct StreamState {
     pub closed: bool,
 }
 
+/// A record's place in its chain, read from it before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its stream.
+    pub stream: StreamName,
+    /// Its seq.
+    pub seq: u64,
+    /// The leaf hash of the stream's record before; `None` exactly at seq 0.
+    pub prev: Option<Hash>,
+    /// Its kind.
+    pub kind: Kind,
+}
+
 impl StreamState {
     /// A stream begins.
     ///
@@ -123,6 +136,20 @@ impl StreamState {
         let pending = self.check(record)?;
         self.advance(record, leaf);
         Ok(pending)
+    }
+
+    /// See [`ScopeState::admit_next`](super::ScopeState::admit_next).
+    pub(super) fn admit_next(&mut self, next: &Link, leaf: &Hash) -> bool {
+        let is_next = next.kind.is_ordinary()
+            && !self.closed
+            && self.next_seq == next.seq
+            && next.prev == Some(self.head);
+        if is_next {
+            self.next_seq += 1;
+            self.head = *leaf;
+            self.unsigned += 1;
+        }
+        is_next
     }
 
     /// Whether the record comes next, its signature aside.

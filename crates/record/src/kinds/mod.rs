@@ -176,6 +176,20 @@ impl Kind {
         }
     }
 
+    /// Whether a chain looks at no more of such a record than its place: it opens, signs, begins and ends nothing.
+    pub fn is_ordinary(self) -> bool {
+        !matches!(
+            self,
+            Self::StreamOpened
+                | Self::StreamSigned
+                | Self::RunStarted
+                | Self::RunSealed
+                | Self::KeyRotated
+                | Self::LedgerContinued
+                | Self::LedgerClosed
+        )
+    }
+
     /// The fields that may be sealed in a record of this kind, by name, each with whether it must.
     pub fn sealed_fields(self) -> &'static [(&'static str, bool)] {
         self.spec().sealed

@@ -1,6 +1,6 @@
 //! Streams and runs: what may come next, and each way in which it may not.
 
-use record::chain::{ChainError, RunState, ScopeState, StreamState};
+use record::chain::{ChainError, Link, RunState, ScopeState, StreamState};
 use record::kinds::*;
 use record::*;
 use serde_json::Value;
@@ -34,11 +34,26 @@ fn run() -> (ScopeState, Vec<Vec<u8>>, StreamWriter, StreamWriter) {
 
 fn admit(state: &mut ScopeState, bytes: &[u8]) -> Result<(), ChainError> {
     let before = state.clone();
-    let result = state.admit(&Record::parse(bytes).unwrap(), &leaf_hash(bytes));
+    let (record, leaf) = (Record::parse(bytes).unwrap(), leaf_hash(bytes));
+    let mut short = state.clone();
+    let went_short = record.scope() == state.scope() && short.admit_next(&link(&record), &leaf);
+    let result = state.admit(&record, &leaf);
     if result.is_err() {
         assert_eq!(*state, before, "a refused record leaves no trace");
     }
+    let ordinary = record.kind().is_some_and(Kind::is_ordinary);
+    assert_eq!(went_short, ordinary && result.is_ok(), "{result:?}");
+    assert_eq!(short, if went_short { state.clone() } else { before });
     result
+}
+
+fn link(record: &Record<'_>) -> Link {
+    Link {
+        stream: *record.stream(),
+        seq: record.seq(),
+        prev: record.prev(),
+        kind: record.kind().unwrap(),
+    }
 }
 
 /// The same record with members changed, canonical again.

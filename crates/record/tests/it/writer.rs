@@ -261,3 +261,55 @@ fn attachments_are_named() {
         ]
     );
 }
+
+#[test]
+fn what_is_prepared_is_written_as_if_it_were_new_each_time() {
+    /// For two writers that ask for the time a different number of times.
+    struct Standing;
+    impl Clock for Standing {
+        fn now(&self) -> Timestamp {
+            Timestamp(1_795_420_800_000_000)
+        }
+    }
+    let standing = || {
+        let producer = ProducerName::parse("trainer").unwrap();
+        let (scope, key) = (run_id().into(), signing_key(1));
+        StreamWriter::open(
+            scope,
+            stream("rank0"),
+            producer,
+            key,
+            Arc::new(Standing),
+            entropy(),
+        )
+    };
+    let (mut again, mut anew) = (standing(), standing());
+    let draft = || Draft::new(MetricLogged::new([("loss".to_owned(), 0.5)].into()));
+    let prepared = again.prepare(draft()).unwrap();
+    for _ in 0..SIGN_AFTER_RECORDS + 2 {
+        let written = again.write_prepared(&prepared).unwrap();
+        assert_eq!(written, anew.write(draft()).unwrap());
+        for submission in written {
+            submission.check().unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_seals_or_moves_a_chain_is_not_prepared() {
+    let writer = writer("rank0", 1);
+    assert!(matches!(
+        writer.prepare(preference()),
+        Err(WriteError::NotRepeated(field)) if field == "prompt"
+    ));
+    assert!(matches!(
+        writer.prepare(started(1)),
+        Err(WriteError::OwnKind(Kind::RunStarted))
+    ));
+    let mut large = MetricLogged::new([].into());
+    large.phase = Some("x".repeat(1_000));
+    assert!(matches!(
+        writer.prepare(Draft::new(large)),
+        Err(WriteError::Record(_))
+    ));
+}

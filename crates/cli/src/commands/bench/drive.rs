@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use client::{Appended, Client, Problem, Receipt, Wait};
-use hyper::body::Bytes;
 use tlog::Hash;
 
 use super::connection::{Address, Answer, Connection};
@@ -159,31 +158,58 @@ pub(super) fn drive(host: &Host, plan: &Plan) -> Result<Done, Failure> {
 
 /// Runs the clients to their end.
 fn load(common: &Arc<Common>, producers: Vec<Producer>) -> Result<(Done, Vec<Producer>), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::unavailable)?;
-    let finished = runtime.block_on(async {
-        let clients: Vec<_> = (0..)
-            .zip(producers)
-            .map(|(number, producer)| tokio::spawn(client(Arc::clone(common), number, producer)))
+    // A thread for each core and no work handed between them: waking one another would cost more than the requests.
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut shares: Vec<Vec<(u32, Producer)>> = (0..threads).map(|_| Vec::new()).collect();
+    for (number, producer) in (0..).zip(producers) {
+        shares[number as usize % threads].push((number, producer));
+    }
+    let finished: Vec<_> = std::thread::scope(|scope| {
+        let running: Vec<_> = shares
+            .into_iter()
+            .map(|share| scope.spawn(|| clients(common, share)))
             .collect();
-        let mut finished = Vec::with_capacity(clients.len());
-        for client in clients {
-            finished.push(client.await);
-        }
-        finished
+        running
+            .into_iter()
+            .map(std::thread::ScopedJoinHandle::join)
+            .collect()
     });
     let mut done = Done::new();
     done.time = common.begin.elapsed();
-    let mut producers = Vec::with_capacity(finished.len());
-    for one in finished {
-        let (of_one, producer) =
-            one.map_err(|_| Failure::unavailable("a client died of a defect"))??;
-        done.merge(&of_one);
-        producers.push(producer);
+    let mut producers = Vec::new();
+    for share in finished {
+        for one in share.map_err(|_| died())?? {
+            let (of_one, producer) = one?;
+            done.merge(&of_one);
+            producers.push(producer);
+        }
     }
     Ok((done, producers))
+}
+
+type Finished = Result<(Done, Producer), Failure>;
+
+/// Runs some clients to their end, in this thread.
+fn clients(common: &Arc<Common>, share: Vec<(u32, Producer)>) -> Result<Vec<Finished>, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::unavailable)?;
+    runtime.block_on(async {
+        let running: Vec<_> = share
+            .into_iter()
+            .map(|(number, producer)| tokio::spawn(client(Arc::clone(common), number, producer)))
+            .collect();
+        let mut finished = Vec::with_capacity(running.len());
+        for client in running {
+            finished.push(client.await.map_err(|_| died())?);
+        }
+        Ok(finished)
+    })
+}
+
+fn died() -> Failure {
+    Failure::unavailable("a client died of a defect")
 }
 
 /// One client, to its end.
@@ -240,16 +266,19 @@ async fn send(
         }
         lines.push(b'\n');
     }
-    let lines = Bytes::from(lines);
     let first_try = Instant::now();
-    let body = loop {
-        match connection.append(lines.clone()).await {
-            Answer::Done(body) => break body,
+    let answer: Appended = loop {
+        match connection.append(&lines).await {
+            Answer::Done(body) => {
+                break serde_json::from_slice(body).map_err(|e| {
+                    Failure::unavailable(format!("the server's answer is none: {e}"))
+                })?;
+            }
             Answer::Later(rest) => {
                 done.turned_away += 1;
                 tokio::time::sleep(rest).await;
             }
-            Answer::Refused(status, body) => return Err(refused(status, &body)),
+            Answer::Refused(status, body) => return Err(refused(status, body)),
             Answer::Broken(why) if first_try.elapsed() > GONE => {
                 return Err(Failure::unavailable(format!(
                     "the server does not answer: {why}"
@@ -264,8 +293,6 @@ async fn send(
     };
     done.latencies.add(from.elapsed());
     let at = common.begin.elapsed();
-    let answer: Appended = serde_json::from_slice(&body)
-        .map_err(|e| Failure::unavailable(format!("the server's answer is none: {e}")))?;
     done.requests += 1;
     done.records += records.len() as u64;
     done.bytes += bytes as u64;

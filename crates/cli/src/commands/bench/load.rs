@@ -6,7 +6,7 @@ use record::kinds::{
     AnnotationPreference, Choice, PolicyUpdated, RunStarted, RunStatus, StreamEnd,
 };
 use record::{
-    Draft, Entropy as _, ProducerName, Pseudonym, RunId, Scope, SigningKey, StreamName,
+    Draft, Entropy as _, Prepared, ProducerName, Pseudonym, RunId, Scope, SigningKey, StreamName,
     StreamWriter, Subject, Submission,
 };
 use serde_json::json;
@@ -40,7 +40,14 @@ pub(super) struct Run {
 pub(super) struct Producer {
     writer: StreamWriter,
     /// What is recorded over and over: making it anew for each record would be the load's own cost, not the server's.
-    draft: Draft,
+    what: What,
+}
+
+enum What {
+    /// Checked once.
+    Prepared(Prepared),
+    /// Made anew each time: sealed values have commitments of their own.
+    Anew(Draft),
 }
 
 /// A record on its way.
@@ -62,14 +69,14 @@ impl Run {
     /// One client's stream in it.
     pub(super) fn producer(&self, number: usize, form: Form) -> Result<Producer, Failure> {
         let stream = format!("client{number}");
-        Ok(Producer {
-            draft: if form.sealed {
-                annotation(form.bytes)
-            } else {
-                fitting(self.run.into(), &stream, form.bytes)?
-            },
-            writer: writer(self.run.into(), &stream)?,
-        })
+        let writer = writer(self.run.into(), &stream)?;
+        let what = if form.sealed {
+            What::Anew(annotation(form.bytes))
+        } else {
+            let draft = fitting(self.run.into(), &stream, form.bytes)?;
+            What::Prepared(writer.prepare(draft).map_err(Failure::input)?)
+        };
+        Ok(Producer { writer, what })
     }
 
     /// The record that seals the run.
@@ -92,7 +99,10 @@ impl Producer {
     pub(super) fn records(&mut self, count: usize) -> Result<Vec<Sent>, Failure> {
         let mut records = Vec::with_capacity(count + 2);
         for _ in 0..count {
-            let written = self.writer.write(self.draft.clone());
+            let written = match &self.what {
+                What::Prepared(prepared) => self.writer.write_prepared(prepared),
+                What::Anew(draft) => self.writer.write(draft.clone()),
+            };
             let mut written = written.map_err(Failure::input)?;
             let last = written.pop();
             // The writer knows the last one's hash.
@@ -125,7 +135,7 @@ fn annotation(bytes: usize) -> Draft {
 /// A policy update of as many modules, with as long names, as bring its record to about so many bytes.
 fn fitting(scope: Scope, stream: &str, bytes: usize) -> Result<Draft, Failure> {
     let mut scratch = Producer {
-        draft: update(0, 0),
+        what: What::Anew(update(0, 0)),
         writer: writer(scope, stream)?,
     };
     scratch.records(1)?;
