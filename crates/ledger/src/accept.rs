@@ -1,8 +1,6 @@
 //! *Accepted*: all that can be checked of a request without knowing its streams, in the thread of
 //! whoever sends it. What comes out is ready to be written as it is.
 
-use std::sync::Arc;
-
 use record::{Scope, Subject, Submission};
 
 use crate::entry::{Entry, Place};
@@ -98,9 +96,8 @@ pub(crate) fn entry(
     } else {
         sealing.seal(place.scope, &leaf, &submission.openings)?
     };
-    let bytes: Arc<[u8]> = submission.record.into();
     Ok(Entry {
-        bytes,
+        bytes: submission.record.into(),
         leaf,
         sealed: sealed.into(),
         place,

@@ -133,8 +133,6 @@ fn one(
 ) -> Result<Step, Refusal> {
     let at = done.len();
     let place = entry.place;
-    let record = Record::parse(&entry.bytes)
-        .map_err(|error| AppendError::at(at + 1, (&error).into(), &error))?;
     permit(scope, &place.stream, principal)
         .and_then(|()| not_the_servers(place.kind))
         .map_err(|reason| AppendError::at(at + 1, AppendCode::Forbidden, reason))?;
@@ -148,10 +146,14 @@ fn one(
     if closed {
         return Err(AppendError::at(at + 1, AppendCode::LedgerClosed, CLOSED).into());
     }
-    scope
-        .chain
-        .admit(&record, &entry.leaf)
-        .map_err(|error| AppendError::at(at + 1, (&error).into(), explain(&error, &stream)))?;
+    if !scope.chain.admit_next(&place.link(), &entry.leaf) {
+        let record = Record::parse(&entry.bytes)
+            .map_err(|error| AppendError::at(at + 1, (&error).into(), &error))?;
+        scope
+            .chain
+            .admit(&record, &entry.leaf)
+            .map_err(|error| AppendError::at(at + 1, (&error).into(), explain(&error, &stream)))?;
+    }
     if place.kind == Kind::StreamOpened {
         entry.by = Some(Arc::from(principal.id.as_str()));
     }

@@ -235,6 +235,7 @@ mod tests {
             scope: Scope::Ledger,
             stream: StreamName::SERVER,
             seq: first,
+            prev: None,
             kind: Kind::FindingRaised,
             time: Timestamp(0),
         };

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use record::chain::Link;
 use record::{Kind, Record, Scope, StreamName, Timestamp};
 use tlog::Hash;
 
@@ -11,6 +13,7 @@ pub(crate) struct Place {
     pub(crate) scope: Scope,
     pub(crate) stream: StreamName,
     pub(crate) seq: u64,
+    pub(crate) prev: Option<Hash>,
     pub(crate) kind: Kind,
     pub(crate) time: Timestamp,
 }
@@ -22,9 +25,20 @@ impl Place {
             scope: record.scope(),
             stream: *record.stream(),
             seq: record.seq(),
+            prev: record.prev(),
             kind: record.kind()?,
             time: record.time(),
         })
+    }
+
+    /// What a chain looks at.
+    pub(crate) fn link(&self) -> Link {
+        Link {
+            stream: self.stream,
+            seq: self.seq,
+            prev: self.prev,
+            kind: self.kind,
+        }
     }
 }
 
@@ -32,7 +46,7 @@ impl Place {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// Canonical bytes.
-    pub(crate) bytes: Arc<[u8]>,
+    pub(crate) bytes: Bytes,
     /// The record's name.
     pub(crate) leaf: Hash,
     /// Its sealed values, encrypted, as they will lie on disk; empty where there are none.

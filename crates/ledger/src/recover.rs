@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use record::kinds::ProducerEnrolled;
 use record::{Kind, Record};
 use store::{Group, Journal, MetaStore, ObjectStore, StoredCheckpoint};
@@ -242,7 +243,7 @@ pub(crate) fn plain(bytes: &[u8]) -> Result<Entry, LedgerError> {
     let record = Record::parse(bytes)?;
     let place = Place::of(&record).ok_or_else(|| LedgerError::corrupt("a record", "its kind"))?;
     Ok(Entry {
-        bytes: bytes.into(),
+        bytes: Bytes::copy_from_slice(bytes),
         leaf: record.leaf_hash(),
         sealed: Arc::from([]),
         place,

@@ -57,22 +57,31 @@ pub(crate) async fn guard(
     let Access::Roles(roles) = access else {
         return next.run(request).await;
     };
-    match authenticate(&state, request.headers()).await {
-        Ok(principal) if access.admits(Some(principal.role)) => {
+    match admit(&state, roles, request.headers()).await {
+        Ok(principal) => {
             request.extensions_mut().insert(Caller(principal));
             next.run(request).await
         }
-        Ok(principal) => {
-            let allowed: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-            Problem::forbidden(format!(
-                "a token with the role {} may not do this; it takes {}",
-                principal.role,
-                allowed.join(" or "),
-            ))
-            .into_response()
-        }
         Err(problem) => problem.into_response(),
     }
+}
+
+/// Who asks, if that is somebody with one of `roles`; else the problem with status 401 or 403.
+pub(crate) async fn admit(
+    state: &State,
+    roles: &[Role],
+    headers: &HeaderMap,
+) -> Result<Principal, Problem> {
+    let principal = authenticate(state, headers).await?;
+    if roles.contains(&principal.role) {
+        return Ok(principal);
+    }
+    let allowed: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    Err(Problem::forbidden(format!(
+        "a token with the role {} may not do this; it takes {}",
+        principal.role,
+        allowed.join(" or "),
+    )))
 }
 
 async fn authenticate(state: &State, headers: &HeaderMap) -> Result<Principal, Problem> {

@@ -1,6 +1,7 @@
 //! Reading a request body: bounded in size, and given up where the sender stalls.
 
-use std::pin::{Pin, pin};
+use std::fmt::Display;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -68,9 +69,13 @@ impl Room {
 /// # Errors
 /// 413 beyond `limit` bytes (at once where the sender declares its length), 408 where nothing
 /// arrives for `stall` or too little, 400 where the sender breaks off.
-pub(crate) async fn read(body: Body, limit: usize, stall: Duration) -> Result<Vec<u8>, Problem> {
+pub(crate) async fn read(
+    mut body: Body,
+    limit: usize,
+    stall: Duration,
+) -> Result<Vec<u8>, Problem> {
     let unbounded = Room::new(Semaphore::MAX_PERMITS);
-    let (bytes, _) = read_into(body, limit, stall, &unbounded).await?;
+    let (bytes, _) = read_into(&mut body, limit, stall, &unbounded).await?;
     Ok(bytes)
 }
 
@@ -78,12 +83,15 @@ pub(crate) async fn read(body: Body, limit: usize, stall: Duration) -> Result<Ve
 ///
 /// # Errors
 /// As [`read`], and 503 where there is no room.
-pub(crate) async fn read_into(
-    body: Body,
+pub(crate) async fn read_into<B>(
+    body: &mut B,
     limit: usize,
     stall: Duration,
     room: &Room,
-) -> Result<(Vec<u8>, Taken), Problem> {
+) -> Result<(Vec<u8>, Taken), Problem>
+where
+    B: http_body::Body<Data = Bytes, Error: Display> + Unpin,
+{
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     if declared > limit {
         return Err(too_large(limit));
@@ -92,9 +100,8 @@ pub(crate) async fn read_into(
     // A declared length is not believed: memory follows bytes that have arrived.
     let mut bytes = Vec::with_capacity(declared.min(16 << 10));
     let began = Instant::now();
-    let mut body = pin!(body);
     loop {
-        let next = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
+        let next = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
         let latest = began + stall + Duration::from_secs(bytes.len() as u64 / MIN_RATE);
         let deadline = latest.min(Instant::now() + stall);
         let frame = tokio::time::timeout_at(deadline, next)
@@ -146,38 +153,45 @@ impl Lent {
         (Body::new(Self(Arc::clone(&shared))), Self(shared))
     }
 
-    /// Reads what is left, where that is little and comes soon. `false`: the connection is lost.
+    /// See [`drain`].
     pub(crate) async fn drain(mut self) -> bool {
-        if self.is_end_stream() {
-            return true;
-        }
-        if self.size_hint().lower() > MAX_DRAINED_BYTES {
-            return false;
-        }
-        let drained = async {
-            let mut bytes = 0;
-            loop {
-                match std::future::poll_fn(|context| Pin::new(&mut self).poll_frame(context)).await
-                {
-                    None => return true,
-                    Some(Err(_)) => return false,
-                    Some(Ok(frame)) => {
-                        bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-                    }
-                }
-                if bytes > MAX_DRAINED_BYTES {
-                    return false;
-                }
-            }
-        };
-        tokio::time::timeout(DRAIN_TIME, drained)
-            .await
-            .unwrap_or(false)
+        drain(&mut self).await
     }
 
     fn lock(&self) -> MutexGuard<'_, Body> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Reads what is left of a body, where that is little and comes soon. `false`: the connection is lost.
+pub(crate) async fn drain<B>(body: &mut B) -> bool
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    if body.is_end_stream() {
+        return true;
+    }
+    if body.size_hint().lower() > MAX_DRAINED_BYTES {
+        return false;
+    }
+    let drained = async {
+        let mut bytes = 0;
+        loop {
+            match std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+                None => return true,
+                Some(Err(_)) => return false,
+                Some(Ok(frame)) => {
+                    bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+                }
+            }
+            if bytes > MAX_DRAINED_BYTES {
+                return false;
+            }
+        }
+    };
+    tokio::time::timeout(DRAIN_TIME, drained)
+        .await
+        .unwrap_or(false)
 }
 
 impl http_body::Body for Lent {
@@ -306,9 +320,9 @@ mod tests {
     async fn bodies_share_their_room_and_give_it_back() {
         static FRAME: [u8; 40 << 10] = [0; 40 << 10];
         let room = Room::new(100 << 10);
-        let of = |bytes: usize| {
-            let body = Body::new(Frames(vec![&FRAME; bytes / FRAME.len()], false));
-            read_into(body, 1 << 20, Duration::from_secs(1), &room)
+        let of = async |bytes: usize| {
+            let mut body = Frames(vec![&FRAME; bytes / FRAME.len()], false);
+            read_into(&mut body, 1 << 20, Duration::from_secs(1), &room).await
         };
         let (first, taken) = of(80 << 10).await.unwrap();
         assert_eq!(first.len(), 80 << 10);

@@ -61,12 +61,13 @@ impl<T: DeserializeOwned> FromRequest<State> for Object<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
+        let (parts, mut body) = request.into_parts();
         if media_type(&parts.headers) != Some("application/json") {
             return Err(unsupported_media_type(&parts.headers, "application/json"));
         }
         let stall = state.options().body_stall;
-        let (bytes, _taken) = body::read_into(body, MAX_OBJECT_BYTES, stall, state.room()).await?;
+        let (bytes, _taken) =
+            body::read_into(&mut body, MAX_OBJECT_BYTES, stall, state.room()).await?;
         serde_json::from_slice(&bytes).map(Self).map_err(|error| {
             if error.is_data() {
                 Problem::unprocessable("bad-object", format!("{error}; see /docs for its fields"))

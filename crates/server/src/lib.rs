@@ -23,6 +23,7 @@ mod refusals;
 mod router;
 mod routes;
 mod serve;
+mod service;
 mod state;
 mod stream;
 mod tokens;

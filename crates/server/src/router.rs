@@ -27,7 +27,9 @@ pub struct RouteRule {
 const PUBLIC: Access = Access::Public;
 const ADMIN: Access = Access::Roles(&[Role::Admin]);
 const READS: Access = Access::Roles(&[Role::Reader, Role::Admin]);
-const APPENDS: Access = Access::Roles(&[Role::Producer, Role::Admin]);
+/// Who may append.
+pub(crate) const APPENDERS: &[Role] = &[Role::Producer, Role::Admin];
+const APPENDS: Access = Access::Roles(APPENDERS);
 /// Where a run stands: a producer that goes on after a break has to know.
 const ANYONE: Access = Access::Roles(&[Role::Reader, Role::Producer, Role::Admin]);
 

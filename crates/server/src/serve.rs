@@ -2,15 +2,19 @@
 //!
 //! axum's own loop knows no timeout for headers, which is why this one exists.
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
 use ledger::Ledger;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -18,7 +22,7 @@ use tokio_io_timeout::TimeoutStream;
 
 use crate::error::ServerError;
 use crate::options::Options;
-use crate::router::router;
+use crate::service::Requests;
 use crate::state::State;
 
 /// The most bytes a request's line and headers may take.
@@ -50,7 +54,7 @@ pub async fn serve(
         .witnesses()
         .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(ledger)));
     tracing::info!(%address, "listening");
-    accept(listener, router(state), limits, shutdown).await;
+    accept(listener, Requests::new(state), limits, shutdown).await;
     if let Some(asking) = asking {
         asking.abort();
     }
@@ -71,12 +75,14 @@ pub(crate) struct Limits {
 }
 
 /// Answers with `app` until `shutdown` resolves, then finishes what is under way.
-pub(crate) async fn accept(
+pub(crate) async fn accept<A>(
     listener: TcpListener,
-    app: axum::Router,
+    app: A,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
-) {
+) where
+    A: App + Clone,
+{
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -118,11 +124,24 @@ pub(crate) async fn accept(
 /// A connection whose writes give up where the reader does not read.
 type Patient = Pin<Box<TimeoutStream<TcpStream>>>;
 
-fn connection(
+/// What answers requests and never fails to.
+pub(crate) trait App:
+    Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send> + Send + 'static
+{
+}
+
+impl<A> App for A where
+    A: Service<Request<Incoming>, Response = Response, Error = Infallible, Future: Send>
+        + Send
+        + 'static
+{
+}
+
+fn connection<A: App>(
     stream: TcpStream,
     limits: Limits,
-    app: axum::Router,
-) -> http1::Connection<TokioIo<Patient>, TowerToHyperService<axum::Router>> {
+    app: A,
+) -> http1::Connection<TokioIo<Patient>, A> {
     // A small answer that waits for the client's delayed ACK would cost 40 ms an append.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
@@ -134,7 +153,7 @@ fn connection(
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(stream, TowerToHyperService::new(app))
+        .serve_connection(stream, app)
 }
 
 /// A failed accept says nothing about the next one, except where descriptors have run out: then

@@ -1,5 +1,6 @@
 //! What every handler shares.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ struct Inner {
     began: Instant,
     witnesses: Option<Arc<Witnesses>>,
     room: Room,
+    appends: Appends,
 }
 
 /// What is the same for every caller, made once.
@@ -43,6 +45,32 @@ pub(crate) struct Pages {
     pub(crate) openapi: Bytes,
     pub(crate) docs: Bytes,
     pub(crate) index: Bytes,
+}
+
+/// How many appends are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Appends(AtomicUsize);
+
+impl Appends {
+    /// One more, until what this gives is dropped.
+    pub(crate) fn begin(&self) -> UnderWay<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self)
+    }
+
+    /// There is one, and no other.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 1
+    }
+}
+
+/// An append that is under way.
+pub(crate) struct UnderWay<'a>(&'a Appends);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl State {
@@ -62,6 +90,7 @@ impl State {
             .map(|policy| Arc::new(Witnesses::of(policy, ledger.origin(), interval)));
         Self(Arc::new(Inner {
             room: Room::new(options.body_room),
+            appends: Appends::default(),
             ledger,
             options,
             metrics: Metrics::new(),
@@ -116,6 +145,11 @@ impl State {
     /// The room for request bodies.
     pub(crate) fn room(&self) -> &Room {
         &self.0.room
+    }
+
+    /// The appends under way.
+    pub(crate) fn appends(&self) -> &Appends {
+        &self.0.appends
     }
 
     pub(crate) fn uptime(&self) -> Duration {

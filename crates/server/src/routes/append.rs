@@ -1,11 +1,15 @@
 //! POST /v1/records.
 
+use std::fmt::Display;
+use std::sync::LazyLock;
+
 use axum::Json;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::State as Extracted;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ledger::Receipt;
+use ledger::{Principal, Receipt};
+use memchr::memmem::Finder;
 use record::Submission;
 
 use crate::api::{self, AppendParams, Appended, Wait};
@@ -16,6 +20,9 @@ use crate::lines;
 use crate::problem::Problem;
 use crate::state::State;
 
+/// Where records are appended.
+pub(crate) const PATH: &str = "/v1/records";
+
 /// The most records whose proofs one answer holds: each is some 5 kB, mostly the checkpoint.
 const MAX_PROOFS: usize = 1_000;
 
@@ -25,7 +32,7 @@ const INLINE_BYTES: usize = 256 << 10;
 
 /// How a line with sealed values begins. Those too are left to a thread that may wait: a subject
 /// seen for the first time gets a key, which has to be in the database first.
-const SEALED: &[u8] = b"{\"openings\":";
+static SEALED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"{\"openings\":"));
 
 /// Append records
 ///
@@ -66,25 +73,42 @@ pub(crate) async fn append(
     Caller(principal): Caller,
     Params(params): Params<AppendParams>,
     headers: HeaderMap,
-    body: Body,
+    mut body: Body,
 ) -> Result<Response, Problem> {
-    let form = Form::of(&headers)?;
+    let published = params.wait == Some(Wait::Published);
+    append_body(&state, &principal, published, &headers, &mut body).await
+}
+
+/// See [`append`], which is this behind axum's extractors.
+pub(crate) async fn append_body<B>(
+    state: &State,
+    principal: &Principal,
+    published: bool,
+    headers: &HeaderMap,
+    body: &mut B,
+) -> Result<Response, Problem>
+where
+    B: http_body::Body<Data = Bytes, Error: Display> + Unpin,
+{
+    let form = Form::of(headers)?;
+    let _under_way = state.appends().begin();
     let stall = state.options().body_stall;
     let (bytes, taken) = body::read_into(body, body::MAX_BODY_BYTES, stall, state.room()).await?;
-    let published = params.wait == Some(Wait::Published);
 
-    let light = bytes.len() <= INLINE_BYTES && memchr::memmem::find(&bytes, SEALED).is_none();
-    let ticket = if light && !state.ledger().is_resting() {
+    let light = bytes.len() <= INLINE_BYTES && SEALED.find(&bytes).is_none();
+    let alone = state.appends().is_alone() && state.ledger().is_resting();
+    let ticket = if light && !alone {
         let submissions = read(form, &bytes, published)?;
-        state.ledger().submit(submissions, &principal)?
+        state.ledger().submit(submissions, principal)?
     } else if light {
-        // Nobody is writing: this thread writes, and spares the sender two changes of thread.
+        // Nobody is writing or about to: this thread writes, and spares the sender two changes of thread. With several
+        // senders that would be one change for each, and groups of one.
         tokio::task::block_in_place(|| -> Result<_, Problem> {
             let submissions = read(form, &bytes, published)?;
-            Ok(state.ledger().submit_blocking(submissions, &principal)?)
+            Ok(state.ledger().submit_blocking(submissions, principal)?)
         })?
     } else {
-        let state = state.clone();
+        let (state, principal) = (state.clone(), principal.clone());
         let submitted = tokio::task::spawn_blocking(move || -> Result<_, Problem> {
             // Room is given back once the bytes are, also where the sender has gone.
             let _taken = taken;
@@ -110,7 +134,7 @@ pub(crate) async fn append(
         published: None,
     };
     if published {
-        answer.published = Some(prove(&state, &receipts, &mut answer.records).await?);
+        answer.published = Some(prove(state, &receipts, &mut answer.records).await?);
     }
     Ok((status, Json(answer)).into_response())
 }

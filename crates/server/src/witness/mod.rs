@@ -18,6 +18,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use hyper_util::service::TowerToHyperService;
 use ledger::witness::{Answer, Witness};
 use tokio::net::TcpListener;
 
@@ -82,7 +83,8 @@ pub async fn serve(
         witness,
         patience: options.patience,
     };
-    accept(listener, router(shared), limits, shutdown).await;
+    let app = TowerToHyperService::new(router(shared));
+    accept(listener, app, limits, shutdown).await;
     Ok(())
 }
 
