@@ -359,6 +359,8 @@ impl StreamWriter {
 
     /// The members of a record in canonical order.
     fn envelope(&self, draft: Draft, openings: &[(String, Opening)], time: Timestamp) -> Vec<u8> {
+        let fields: Vec<&str> = openings.iter().map(|(field, _)| field.as_str()).collect();
+        let version = draft.kind.version_for(&draft.body, &fields);
         let mut out = Vec::with_capacity(512 + draft.body.len());
         out.push(b'{');
         if !draft.attachments.is_empty() {
@@ -387,7 +389,7 @@ impl StreamWriter {
         if !openings.is_empty() {
             out.push(b'}');
         }
-        let (seq, stream, version) = (self.next_seq, &self.stream, draft.kind.version());
+        let (seq, stream) = (self.next_seq, &self.stream);
         let end =
             format!(",\"seq\":{seq},\"stream\":\"{stream}\",\"time\":\"{time}\",\"v\":{version}}}");
         out.extend_from_slice(end.as_bytes());

@@ -261,3 +261,50 @@ fn attachments_are_named() {
         ]
     );
 }
+
+/// A verifier that knows nothing newer reads on, until a record says something newer.
+#[test]
+fn a_record_is_of_the_oldest_version_that_can_say_it() {
+    let version = |draft: Draft| {
+        let submissions = writer("rank0", 1).write(draft).unwrap();
+        let submission = submissions.last().unwrap();
+        submission.check().unwrap().version()
+    };
+    let preference = |annotator_type| {
+        let body = AnnotationPreference {
+            annotator_type,
+            ..AnnotationPreference::new(Choice::A)
+        };
+        Draft::new(body)
+            .seal("response_a", &"a".into(), Subject::Run)
+            .seal("response_b", &"b".into(), Subject::Run)
+    };
+    assert_eq!(version(preference(None)), 1);
+    assert_eq!(version(preference(Some(AnnotatorType::Model))), 2);
+
+    let rating = |scale| {
+        let body = AnnotationRating {
+            scale,
+            ..AnnotationRating::new(0.5)
+        };
+        Draft::new(body).seal("response", &"a".into(), Subject::Run)
+    };
+    assert_eq!(version(rating(Some(Scale::new(0.0, 1.0)))), 1);
+    assert_eq!(version(rating(None)), 2);
+
+    let updated = Draft::new(PolicyUpdated::new(1));
+    assert_eq!(version(updated.clone()), 1);
+    let digest = "batch_sha256";
+    assert_eq!(version(updated.seal(digest, &"0".into(), Subject::Run)), 2);
+
+    let nothing = ModelCheckpoint::new(Vec::new(), "step 1".to_owned());
+    assert_eq!(version(Draft::new(nothing)), 2);
+
+    // The first version of this one says the same and has no force.
+    let rotated = KeyRotated::new(
+        PublicKey::from(&signing_key(2)),
+        PublicKey::from(&signing_key(1)),
+        KeyPurpose::Producer,
+    );
+    assert_eq!(version(Draft::new(rotated)), 2);
+}
