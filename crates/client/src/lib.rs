@@ -1,8 +1,9 @@
 //! The HTTP client of a ledger, and the [`Recorder`] that turns drafts into signed, batched
 //! records for any [`Sink`]: a server through [`Client`], or a ledger in the same process.
 //!
-//! Synchronous, one request at a time. Not a spool: what was not acknowledged when the process
-//! dies is lost with it, and what the server holds can be resumed from its stream head.
+//! Synchronous, one request at a time. What was not acknowledged when the process dies is lost with
+//! it, and what the server holds can be resumed from its stream head. Who cannot have that uses a
+//! [`spool`].
 
 mod client;
 mod error;
@@ -10,6 +11,7 @@ mod joined;
 mod memory;
 mod recorder;
 mod retry;
+pub mod spool;
 mod transport;
 mod tsa;
 mod types;

@@ -47,6 +47,16 @@ pub struct StreamWriter {
     first_unsigned: Timestamp,
 }
 
+/// Where a stream stood: what [`StreamWriter::rewind`] goes back to.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    opening: Option<StreamOpened>,
+    next_seq: u64,
+    head: Option<Hash>,
+    unsigned: u64,
+    first_unsigned: Timestamp,
+}
+
 /// Why a draft cannot be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
@@ -190,6 +200,27 @@ impl StreamWriter {
         self.unsigned
     }
 
+    /// Where the stream stands.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            opening: self.opening.clone(),
+            next_seq: self.next_seq,
+            head: self.head,
+            unsigned: self.unsigned,
+            first_unsigned: self.first_unsigned,
+        }
+    }
+
+    /// Takes back what was written since `mark`, a seal too: for whoever could not keep it. What was shown to
+    /// anybody must not be taken back. A change of keys stays.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.opening = mark.opening;
+        self.next_seq = mark.next_seq;
+        self.head = mark.head;
+        self.unsigned = mark.unsigned;
+        self.first_unsigned = mark.first_unsigned;
+    }
+
     /// Writes a record, with `stream.opened` before it where it is the first and `stream.signed`
     /// after it where that is due. If it fails the stream is as it was.
     ///
@@ -205,16 +236,14 @@ impl StreamWriter {
             return Err(WriteError::OwnKind(draft.kind));
         }
         let hands_over = self.hands_over(&draft)?;
-        let before = (self.next_seq, self.head, self.unsigned, self.first_unsigned);
-        let opening = self.opening.clone();
+        let before = self.mark();
         let written = if hands_over {
             self.hand_over(draft)
         } else {
             self.write_all(draft)
         };
         if written.is_err() {
-            (self.next_seq, self.head, self.unsigned, self.first_unsigned) = before;
-            self.opening = opening;
+            self.rewind(before);
         }
         written
     }

@@ -37,8 +37,8 @@ body! {
         sha256: Sha256 = Shape::Form(Form::Sha256),
     }
     optional {
-        /// Its files, where it has several: `bytes` and `sha256` are then those of the lines that `sha256sum` prints for
-        /// them, sorted by name. From version 2 on.
+        /// Its files, where it has several: `bytes` is then their sum, and `sha256` that of the lines that `sha256sum`
+        /// prints for them, sorted by name. From version 2 on.
         files: Vec<DatasetFile> = Shape::Array {
             item: &Shape::Object(DatasetFile::MEMBERS),
             min: 1,

@@ -308,3 +308,60 @@ fn a_record_is_of_the_oldest_version_that_can_say_it() {
     );
     assert_eq!(version(Draft::new(rotated)), 2);
 }
+
+#[test]
+fn what_could_not_be_kept_is_taken_back() {
+    let clock = clock();
+    let mut writer = with_clock(&clock);
+    let before = writer.mark();
+    writer.write(started(1)).unwrap();
+    writer.write(metric()).unwrap();
+    writer.rewind(before);
+    assert_eq!((writer.next_seq(), writer.head()), (0, None));
+    // It opens again, as if nothing had been.
+    assert_eq!(
+        kinds(&writer.write(started(1)).unwrap()),
+        ["stream.opened", "run.started"]
+    );
+    let before = writer.mark();
+    writer.seal(RunStatus::Failed, Vec::new()).unwrap();
+    assert!(writer.write(metric()).is_err());
+    writer.rewind(before);
+    let written = writer.write(metric()).unwrap();
+    assert_eq!(Record::parse(&written[0].record).unwrap().seq(), 2);
+    assert_eq!(writer.unsigned(), 3);
+}
+
+#[test]
+fn a_draft_knows_the_most_that_its_line_can_take() {
+    // The longest names that there are.
+    let long = "a".repeat(64);
+    let run = RunId::parse("7ZZZZZZZZZZZZZZZZZZZZZZZZZ").unwrap();
+    let producer = ProducerName::parse("p").unwrap();
+    let mut writer = StreamWriter::open(
+        run.into(),
+        stream(&long),
+        producer,
+        signing_key(1),
+        clock(),
+        entropy(),
+    );
+    writer.write(started(1)).unwrap();
+    for draft in crate::samples::drafts() {
+        let attached = Attachment {
+            bytes: MAX_INTEGER,
+            sha256: Sha256([255; 32]),
+        };
+        let draft = draft.attach(&long, attached);
+        let most = draft.most_bytes();
+        // Some kinds stand where this writer is not.
+        let Ok(written) = writer.write(draft) else {
+            continue;
+        };
+        let mut line = Vec::new();
+        written[0].write_line(&mut line);
+        assert_eq!(line, written[0].to_line());
+        assert!(line.len() < most, "{} of {most}", line.len());
+        assert!(most < line.len() + 2_000, "{} of {most}", line.len());
+    }
+}

@@ -1,0 +1,128 @@
+//! The spool: what a producer accepted is on disk, and leaves it only once the ledger acknowledged it.
+//!
+//! A record's bytes are final when the call that took it returns: chain, commitments, time and leaf hash are made in
+//! the caller's thread, so that a resend is the same bytes and the name of a record is known at once. Sending, and
+//! signing what nobody writes after, happens on a thread of the spool's own.
+//!
+//! Not here: what records mean (`record`), and how a server is spoken to ([`Client`](crate::Client)).
+
+mod error;
+mod options;
+mod status;
+mod stream;
+
+use std::path::Path;
+use std::time::Duration;
+
+use record::{Attachment, PublicKey, RunId};
+
+pub use error::SpoolError;
+pub use options::{DEFAULT_LIMIT_BYTES, Durability, RunSpec, SpoolOptions, Target, WhenFull};
+pub use status::{Incident, IncidentKind, KeptReceipt, SpoolStatus};
+pub use stream::SpooledStream;
+
+/// A directory of records on their way to a ledger, and the thread that sends them.
+///
+/// Clones are the same spool. In a process that was forked from the one that opened it, it is a spool of its own over the
+/// same directory, from its first use on.
+#[derive(Clone, Debug)]
+pub struct Spool {}
+
+impl Spool {
+    /// Opens the directory, and sends what dead processes left in it. The server need not be there.
+    ///
+    /// # Errors
+    /// [`SpoolError::Disk`], [`SpoolError::Key`], and [`SpoolError::Server`] for an address that is none.
+    pub fn open(options: SpoolOptions) -> Result<Self, SpoolError> {
+        let _ = options;
+        todo!()
+    }
+
+    /// Starts a run, owned by this spool's key. The server is not asked.
+    ///
+    /// # Errors
+    /// As [`SpooledStream::write`].
+    pub fn start_run(&self, run: RunSpec) -> Result<SpooledStream, SpoolError> {
+        let _ = run;
+        todo!()
+    }
+
+    /// A stream of a run that was started here or elsewhere: another rank's, or the next after a preemption.
+    ///
+    /// Goes on with the stream of that name where this directory has it and no other process writes it. Else it is a new
+    /// stream, of the name given or, where that is taken, of one made from it (`rank0.2`). Whether it is taken the server
+    /// says; where it does not answer within two seconds, the name gets a random end.
+    ///
+    /// # Errors
+    /// [`SpoolError::Name`]; [`SpoolError::Closed`] where the run is known to be sealed; [`SpoolError::Disk`].
+    pub fn join_run(&self, run: RunId, stream: &str) -> Result<SpooledStream, SpoolError> {
+        let _ = (run, stream);
+        todo!()
+    }
+
+    /// A stream of the scope `ledger`, for what belongs to no run. As [`Spool::join_run`] otherwise.
+    ///
+    /// # Errors
+    /// As [`Spool::join_run`].
+    pub fn ledger_stream(&self, stream: &str) -> Result<SpooledStream, SpoolError> {
+        let _ = stream;
+        todo!()
+    }
+
+    /// Takes an attachment: it is sent before the record that names it.
+    ///
+    /// # Errors
+    /// [`SpoolError::TooLarge`], [`SpoolError::Full`], [`SpoolError::Closed`], [`SpoolError::Disk`]: it was not taken.
+    pub fn attach(&self, bytes: &[u8]) -> Result<Attachment, SpoolError> {
+        let _ = bytes;
+        todo!()
+    }
+
+    /// Takes a copy of a file as an attachment.
+    ///
+    /// # Errors
+    /// As [`Spool::attach`].
+    pub fn attach_file(&self, path: &Path) -> Result<Attachment, SpoolError> {
+        let _ = path;
+        todo!()
+    }
+
+    /// Returns once everything is durable at the ledger that was accepted before: by this process, and by the dead ones
+    /// whose streams it has taken over. Streams are signed first.
+    ///
+    /// # Errors
+    /// [`SpoolError::Timeout`]; [`SpoolError::Refused`], [`SpoolError::Damaged`] and [`SpoolError::Contradiction`] where
+    /// something never will be.
+    pub fn flush(&self, timeout: Duration) -> Result<(), SpoolError> {
+        let _ = timeout;
+        todo!()
+    }
+
+    /// How it is doing.
+    pub fn status(&self) -> SpoolStatus {
+        todo!()
+    }
+
+    /// The key that signs streams here and owns the runs that are started.
+    pub fn public_key(&self) -> PublicKey {
+        todo!()
+    }
+
+    /// Another token from now on: for one that has expired, or was revoked.
+    ///
+    /// A run can be written to with the token it was started with, or an admin's.
+    pub fn set_token(&self, token: Option<&str>) {
+        let _ = token;
+        todo!()
+    }
+
+    /// Flushes and ends: nothing is taken any more, by any clone. What is not acknowledged in time stays in the directory for
+    /// the next process that opens it.
+    ///
+    /// # Errors
+    /// As [`Spool::flush`].
+    pub fn close(self, timeout: Duration) -> Result<(), SpoolError> {
+        let _ = timeout;
+        todo!()
+    }
+}
