@@ -17,6 +17,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("client", &["tlog", "record", "verify"]),
     ("ledger", &["tlog", "record", "store", "verify"]),
     ("server", &["tlog", "record", "ledger", "report"]),
+    // The native half of the SDK: a client, and a ledger in the process where there is no server.
+    (
+        "python",
+        &["tlog", "record", "client", "verify", "ledger", "server"],
+    ),
     ("testkit", &["tlog", "record", "store"]),
     // Not a room: it calls the readers of all of them.
     (

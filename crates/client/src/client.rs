@@ -303,6 +303,14 @@ impl Client {
         self.transport.text("/log/checkpoint")
     }
 
+    /// The policy that the log gives of itself (C2SP tlog-policy): whoever takes it trusts the server on first use.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn policy(&self) -> Result<String, ClientError> {
+        self.transport.text("/log/policy")
+    }
+
     /// The bytes of a tile, or of an entry bundle (readers only).
     ///
     /// # Errors

@@ -214,6 +214,14 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Whether it is another process that stands in the way: one that has the ledger open.
+    pub fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            Self::InUse | Self::Store(store::StoreError::Locked { .. })
+        )
+    }
+
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
