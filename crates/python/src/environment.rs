@@ -1,6 +1,6 @@
 //! The clock and the randomness of the operating system: where they enter an interpreter that has this module.
 
-use std::sync::{Mutex, PoisonError};
+use std::cell::RefCell;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use record::{Clock, Entropy, Timestamp};
@@ -27,11 +27,11 @@ impl Clock for SystemClock {
 /// How many bytes are drawn at once: a system call for each commitment's key would cost more than the commitment.
 const DRAWN: usize = 4_096;
 
-/// The system's cryptographic random number generator, read ahead. Nothing that was drawn is given out twice: not in
-/// this process, which wipes what it gives, nor in one that is forked from it, which draws its own.
-pub(crate) struct SystemEntropy {
-    pool: Mutex<Pool>,
-}
+/// The system's cryptographic random number generator, read ahead on each thread. Nothing that was drawn is given out
+/// twice: not in this process, which wipes what it gives, nor in one that is forked from it, which draws its own. No
+/// lock is held meanwhile that a fork could leave locked for ever.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SystemEntropy;
 
 struct Pool {
     bytes: [u8; DRAWN],
@@ -39,17 +39,10 @@ struct Pool {
     process: u32,
 }
 
-impl SystemEntropy {
-    pub(crate) fn new() -> Self {
-        let pool = Pool {
-            bytes: [0; DRAWN],
-            used: DRAWN,
-            process: 0,
-        };
-        Self {
-            pool: Mutex::new(pool),
-        }
-    }
+thread_local! {
+    static POOL: RefCell<Pool> = const {
+        RefCell::new(Pool { bytes: [0; DRAWN], used: DRAWN, process: 0 })
+    };
 }
 
 impl Entropy for SystemEntropy {
@@ -57,18 +50,19 @@ impl Entropy for SystemEntropy {
         if buffer.len() > DRAWN {
             return draw(buffer);
         }
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = std::process::id();
-        if pool.process != process || pool.used + buffer.len() > DRAWN {
-            draw(&mut pool.bytes);
-            pool.used = 0;
-            pool.process = process;
-        }
-        let given = pool.used..pool.used + buffer.len();
-        pool.used = given.end;
-        let given = &mut pool.bytes[given];
-        buffer.copy_from_slice(given);
-        given.fill(0);
+        POOL.with_borrow_mut(|pool| {
+            let process = std::process::id();
+            if pool.process != process || pool.used + buffer.len() > DRAWN {
+                draw(&mut pool.bytes);
+                pool.used = 0;
+                pool.process = process;
+            }
+            let given = pool.used..pool.used + buffer.len();
+            pool.used = given.end;
+            let given = &mut pool.bytes[given];
+            buffer.copy_from_slice(given);
+            given.fill(0);
+        });
     }
 }
 

@@ -66,7 +66,7 @@ impl Ledger {
 }
 
 fn open(dir: &std::path::Path, passphrase: Option<String>) -> Result<Embedded, Raise> {
-    let entropy = Arc::new(SystemEntropy::new());
+    let entropy = Arc::new(SystemEntropy);
     let mut options = ledger::Options::new(Arc::new(SystemClock), entropy.clone());
     if let Some(passphrase) = passphrase {
         options.passphrase = Arc::new(Passphrase::new(passphrase.into()));

@@ -10,7 +10,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use record::{CommitmentKey, Entropy, Pseudonym, RunId, SealedValue, commit};
 
@@ -48,14 +48,15 @@ impl Pseudonyms {
 
     /// The name of a person in this run.
     pub(crate) fn of(&self, person: &str) -> Result<Pseudonym, Raise> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pseudonym) = known.get(person) {
+        // Where another thread has it, computing is quicker than waiting; and where a fork left it locked, it stays so.
+        let mut known = self.known.try_lock().ok();
+        if let Some(pseudonym) = known.as_ref().and_then(|known| known.get(person)) {
             return Ok(*pseudonym);
         }
         let id = SealedValue::from_json(&person.into()).map_err(Raise::input)?;
         let drawn = Drawn(commit(&self.secret, "pseudonym", &id).0);
         let pseudonym = Pseudonym::generate(&drawn);
-        if known.len() < REMEMBERED {
+        if let Some(known) = known.as_mut().filter(|known| known.len() < REMEMBERED) {
             known.insert(person.to_owned(), pseudonym);
         }
         Ok(pseudonym)

@@ -46,7 +46,7 @@ impl Spool {
         software: String,
         policy: Option<&str>,
     ) -> PyResult<Self> {
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let producer = ProducerName::parse(producer).ok_or_else(|| {
             Raise::input(format!(
                 "producer: expected [A-Za-z0-9][A-Za-z0-9._:/@-]{{0,127}}, found {producer:?}"

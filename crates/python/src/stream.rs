@@ -171,7 +171,7 @@ impl Stream {
     /// All of them, or none.
     fn take(&self, what: &str, drafts: Drafts) -> Result<Logged, Raise> {
         let hashes = self
-            .stream
+            .inner
             .write_all(drafts.drafts)
             .map_err(|error| Raise::write(what, error))?;
         let hashes = hashes.iter().map(ToString::to_string).collect();
