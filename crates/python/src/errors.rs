@@ -30,10 +30,6 @@ impl Raise {
     }
 
     /// What was given is not what it has to be.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "so that it fits `map_err` with any error"
-    )]
     pub(crate) fn input(message: impl ToString) -> Self {
         Self::new("InputError", message)
     }

@@ -14,6 +14,37 @@ pub(crate) fn value(object: &Bound<'_, PyAny>, at: &str) -> Result<Value, Raise>
     nested(object, at, 0)
 }
 
+/// A row of a data set: a value in which what JSON has no form for stands as a text. It is only hashed.
+pub(crate) fn row(object: &Bound<'_, PyAny>, at: &str) -> Result<Value, Raise> {
+    match nested(object, at, 0) {
+        Ok(value) => Ok(value),
+        Err(refused) => match object.cast::<PyDict>() {
+            Ok(members) => {
+                let spelled = members.iter().map(|(name, found)| {
+                    let value = match nested(&found, at, 1) {
+                        Ok(value) => value,
+                        Err(_) => spelled(&found, at)?,
+                    };
+                    Ok((name.to_string(), value))
+                });
+                Ok(Value::Object(spelled.collect::<Result<_, Raise>>()?))
+            }
+            Err(_) => Err(refused),
+        },
+    }
+}
+
+/// A value as Python spells it: dates, bytes, NaN.
+fn spelled(object: &Bound<'_, PyAny>, at: &str) -> Result<Value, Raise> {
+    match object.repr() {
+        // An address would be another in each process.
+        Ok(text) if !text.to_string_lossy().contains(" at 0x") => {
+            Ok(Value::String(text.to_string_lossy().into_owned()))
+        }
+        _ => Err(unexpected(object, at, "something that can be written down")),
+    }
+}
+
 fn nested(object: &Bound<'_, PyAny>, at: &str, depth: usize) -> Result<Value, Raise> {
     if let Ok(text) = object.cast::<PyString>() {
         return self::text(text, at).map(Value::String);

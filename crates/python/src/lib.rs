@@ -15,6 +15,7 @@ mod ledger;
 mod pseudonyms;
 mod reads;
 mod rewards;
+mod rows;
 mod seconds;
 mod spool;
 mod stream;
@@ -29,6 +30,8 @@ mod _native {
     use super::ledger::Ledger;
     #[pymodule_export]
     use super::reads::Reads;
+    #[pymodule_export]
+    use super::rows::row_digests;
     #[pymodule_export]
     use super::spool::Spool;
     #[pymodule_export]
