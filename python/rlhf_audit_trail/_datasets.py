@@ -75,8 +75,8 @@ def _files(paths: list[Path], name: str | None, format: str | None) -> Described
         raise InputError(f"dataset: two of the files are called {twice!r}; give their common directory instead")
     body: dict[str, Any] = {
         "name": name or paths[0].name or paths[0].resolve().name,
-        "format": format or _FORMATS.get(files[0][1].suffix.lower(), files[0][1].suffix.lstrip(".").lower() or
-        "file"), "bytes": sum(size for _, size, _ in hashed),
+        "format": format or _FORMATS.get(files[0][1].suffix.lower(), files[0][1].suffix.lstrip(".").lower() or "file"),
+        "bytes": sum(size for _, size, _ in hashed),
     }
     if len(hashed) == 1 and not paths[0].is_dir():
         body["sha256"] = hashed[0][2]
@@ -135,9 +135,9 @@ def _rows(splits: dict[str, Any], name: str | None, format: str | None, rows: bo
     body: dict[str, Any] = {"name": name, "rows": sum(counts.values()), "splits": counts}
     prints = [found for table in splits.values() if (found := _text(getattr(table, "_fingerprint", None)))]
     if prints:
-        # One for all splits: what the library's own fingerprint of a dictionary of them would be made of.
-        body["fingerprint"] = prints[0] if len(prints) == 1 else
-        hashlib.sha256("\n".join(prints).encode()).hexdigest()
+        # The library has none for several splits together.
+        together = hashlib.sha256("\n".join(prints).encode()).hexdigest()
+        body["fingerprint"] = prints[0] if len(prints) == 1 else together
     if license := _text(getattr(info, "license", None)):
         body["license"] = license[:128]
     if source := _text(getattr(info, "homepage", None)):
@@ -147,9 +147,7 @@ def _rows(splits: dict[str, Any], name: str | None, format: str | None, rows: bo
     if digests is not None:
         body |= {"format": format or "rows", "bytes": len(digests), "sha256": hashlib.sha256(digests).hexdigest()}
         return Described(body, key, digests, None)
-    cached = [
-        Path(file["filename"]) for table in splits.values() for file in getattr(table, "cache_files", None) or []
-    ]
+    cached = [Path(file["filename"]) for table in splits.values() for file in getattr(table, "cache_files", None) or []]
     if not cached:
         if complaint is not None:
             raise InputError(complaint)
