@@ -11,6 +11,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +72,7 @@ def _files(paths: list[Path], name: str | None, format: str | None) -> Described
         raise InputError(f"dataset: expected files, found an empty directory {paths[0]}")
     files.sort()
     hashed = [(label, *_sha256(path)) for label, path in files]
-    if (twice := next((a for (a, _, _), (b, _, _) in zip(hashed, hashed[1:]) if a == b), None)) is not None:
+    if (twice := next((a for (a, _, _), (b, _, _) in pairwise(hashed) if a == b), None)) is not None:
         raise InputError(f"dataset: two of the files are called {twice!r}; give their common directory instead")
     body: dict[str, Any] = {
         "name": name or paths[0].name or paths[0].resolve().name,
@@ -138,8 +139,8 @@ def _rows(splits: dict[str, Any], name: str | None, format: str | None, rows: bo
         # The library has none for several splits together.
         together = hashlib.sha256("\n".join(prints).encode()).hexdigest()
         body["fingerprint"] = prints[0] if len(prints) == 1 else together
-    if license := _text(getattr(info, "license", None)):
-        body["license"] = license[:128]
+    if licence := _text(getattr(info, "license", None)):
+        body["license"] = licence[:128]
     if source := _text(getattr(info, "homepage", None)):
         body["source"] = source[:512]
     key = secrets.token_bytes(32)
@@ -185,7 +186,7 @@ def _slices(table: Any) -> Iterator[list[Any]]:
         for start in range(0, len(table), _ROWS_AT_ONCE):
             columns: Mapping[str, Iterable[Any]] = table[start : start + _ROWS_AT_ONCE]
             names = list(columns)
-            yield [dict(zip(names, values)) for values in zip(*columns.values())]
+            yield [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     else:
         for start in range(0, len(table), _ROWS_AT_ONCE):
             yield [dict(row) for row in table[start : start + _ROWS_AT_ONCE]]
