@@ -45,6 +45,8 @@ pub enum ClientError {
         what: String,
         /// The last attempt's failure.
         why: String,
+        /// How long the server asked to be left alone (`Retry-After`).
+        asked: Option<std::time::Duration>,
     },
     /// The URL is none that this client can speak to.
     #[error(

@@ -32,8 +32,38 @@ pub(crate) struct Transport {
     retry: RetryPolicy,
 }
 
+/// How long each part of a request may take.
+pub(crate) struct Patience {
+    connect: Duration,
+    send: Duration,
+    answer: Duration,
+}
+
+impl Patience {
+    /// For what is to be done.
+    const USUAL: Self = Self {
+        connect: Duration::from_secs(5),
+        send: Duration::from_mins(1),
+        answer: Duration::from_secs(30),
+    };
+    /// For a question that somebody waits for and that can go without an answer.
+    pub(crate) const SHORT: Self = Self {
+        connect: Duration::from_secs(1),
+        send: Duration::from_secs(1),
+        answer: Duration::from_secs(2),
+    };
+}
+
 impl Transport {
     pub(crate) fn new(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        Self::with_patience(url, token, &Patience::USUAL)
+    }
+
+    pub(crate) fn with_patience(
+        url: &str,
+        token: Option<&str>,
+        patience: &Patience,
+    ) -> Result<Self, ClientError> {
         let base = url.trim_end_matches('/');
         let uri: ureq::http::Uri = base.parse().map_err(|_| ClientError::Url {
             url: url.to_owned(),
@@ -49,9 +79,9 @@ impl Transport {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("rlhf-audit/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(Duration::from_secs(5)))
-            .timeout_send_body(Some(Duration::from_mins(1)))
-            .timeout_recv_response(Some(Duration::from_secs(30)))
+            .timeout_connect(Some(patience.connect))
+            .timeout_send_body(Some(patience.send))
+            .timeout_recv_response(Some(patience.answer))
             .build();
         let connector = DefaultConnector::new().chain(JoinedConnector);
         let agent = Agent::with_parts(config, connector, DefaultResolver::default());
@@ -65,6 +95,10 @@ impl Transport {
 
     pub(crate) fn set_retry(&mut self, retry: RetryPolicy) {
         self.retry = retry;
+    }
+
+    pub(crate) fn set_token(&mut self, token: Option<&str>) {
+        self.token = token.map(str::to_owned);
     }
 
     pub(crate) fn base(&self) -> &str {
@@ -99,12 +133,19 @@ impl Transport {
                     return Err(ClientError::Unavailable {
                         what: url,
                         why: error.to_string(),
+                        asked: None,
                     });
                 }
             };
             match self.retry.rest(attempt, began.elapsed(), asked) {
                 Some(rest) => std::thread::sleep(rest),
-                None => return Err(ClientError::Unavailable { what: url, why }),
+                None => {
+                    return Err(ClientError::Unavailable {
+                        what: url,
+                        why,
+                        asked,
+                    });
+                }
             }
             attempt += 1;
         }
@@ -148,6 +189,7 @@ impl Transport {
                     return Err(ClientError::Unavailable {
                         what: format!("{}{path}", self.base),
                         why: format!("its answer broke off: {error}"),
+                        asked: None,
                     });
                 }
             }
@@ -250,6 +292,15 @@ fn refusal(mut response: Response<Body>, url: &str) -> Result<Problem, ClientErr
             status: status.as_u16(),
             code: "unavailable".to_owned(),
             detail: status.to_string(),
+            line: None,
+        }),
+        // A proxy on the way; the ledger itself says more.
+        _ if status == StatusCode::PAYLOAD_TOO_LARGE => Ok(Problem {
+            status: status.as_u16(),
+            code: "body-too-large".to_owned(),
+            detail: format!(
+                "{url} takes no request of this size; raise the limit of the proxy there"
+            ),
             line: None,
         }),
         _ => Err(ClientError::Unexpected {

@@ -32,7 +32,7 @@ const TABLE: &str = "
     post   /v1/records                 PA
     get    /v1/records                 RA
     get    /v1/records/{index}         RA
-    get    /v1/records/{index}/proof   RA
+    get    /v1/records/{index}/proof   PRA
     post   /v1/tokens                  A
     get    /v1/tokens                  A
     delete /v1/tokens/{id}             A
