@@ -113,7 +113,9 @@ fn parts_of_a_large_object_are_sent_again_and_read_again() {
             proxy.plan(request, 2, fault.clone());
             let written = objects.put_from(&key, &mut bytes.as_slice()).unwrap();
             assert_eq!(written, bytes.len() as u64, "{key} {fault:?}");
-            assert_eq!(proxy.struck(), struck + 2, "{key} {fault:?}");
+            // Where a completion was done and its answer lost, that is found by looking.
+            assert!(proxy.struck() > struck, "{key} {fault:?}");
+            proxy.heal();
             let struck = proxy.struck();
             proxy.plan("GET ", 1, fault.clone());
             let mut object = objects.open_object(&key).unwrap().unwrap();
