@@ -4,6 +4,7 @@
 //! Synchronous, one request at a time. Not a spool: what was not acknowledged when the process
 //! dies is lost with it, and what the server holds can be resumed from its stream head.
 
+mod attachments;
 mod client;
 mod error;
 mod joined;
