@@ -107,6 +107,10 @@ impl Client {
         self.transport.base()
     }
 
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     /// Starts a run on the server's own stream.
     ///
     /// # Errors
@@ -289,26 +293,35 @@ impl Client {
         out: &mut impl Write,
     ) -> Result<u64, ClientError> {
         let path = format!("/v1/runs/{}/bundle?openings={openings}", encode(run));
-        let response = self.transport.send(&Method::GET, &path, None, true)?;
+        self.download(&path, "bundle", &mut |piece| out.write_all(piece))
+    }
+
+    /// Shows what is at `path`, piece by piece, and gives how many bytes that was.
+    pub(crate) fn download(
+        &self,
+        path: &str,
+        what: &str,
+        show: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<u64, ClientError> {
+        let response = self.transport.send(&Method::GET, path, None, true)?;
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; 64 << 10];
-        let mut written = 0;
+        let mut shown = 0;
         loop {
             let read = match io::Read::read(&mut body, &mut buffer) {
-                Ok(0) => return Ok(written),
+                Ok(0) => return Ok(shown),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     return Err(ClientError::Unavailable {
                         what: format!("{}{path}", self.url()),
-                        why: format!("the bundle broke off after {written} bytes: {error}"),
+                        why: format!("the {what} broke off after {shown} bytes: {error}"),
                         asked: None,
                     });
                 }
             };
-            out.write_all(&buffer[..read])
-                .map_err(ClientError::Download)?;
-            written += read as u64;
+            show(&buffer[..read]).map_err(ClientError::Download)?;
+            shown += read as u64;
         }
     }
 

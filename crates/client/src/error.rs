@@ -83,6 +83,9 @@ pub enum ClientError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What was to be sent could not be read.
+    #[error("cannot read what is to be sent: {0}")]
+    Upload(#[source] std::io::Error),
     /// A downloaded file could not be written.
     #[error("cannot write the download: {0}")]
     Download(#[source] std::io::Error),

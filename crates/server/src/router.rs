@@ -4,13 +4,15 @@
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use ledger::Role;
 
 use crate::auth::{Access, guard};
 use crate::observe::observe;
 use crate::problem::Problem;
-use crate::routes::{append, bundle, card, health, log, metrics, pages, records, runs, tokens};
+use crate::routes::{
+    append, attachments, bundle, card, health, log, metrics, pages, records, runs, tokens,
+};
 use crate::state::State;
 
 /// One line of the table.
@@ -77,6 +79,8 @@ routes! {
     get "/v1/records" READS records::list;
     get "/v1/records/{index}" READS records::one;
     get "/v1/records/{index}/proof" ANYONE records::proof;
+    put "/v1/attachments/{sha256}" APPENDS attachments::put;
+    get "/v1/attachments/{sha256}" READS attachments::read;
     post "/v1/tokens" ADMIN tokens::create;
     get "/v1/tokens" ADMIN tokens::list;
     delete "/v1/tokens/{id}" ADMIN tokens::revoke;
