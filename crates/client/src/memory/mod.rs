@@ -18,7 +18,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tlog::Policy;
+use tlog::{Checkpoint, Policy};
 
 use crate::error::ClientError;
 use crate::retry::RetryPolicy;
@@ -103,7 +103,7 @@ pub(crate) struct Seen {
 
 /// A checkpoint that the log has signed and that has grown from those before.
 pub(crate) struct Published {
-    pub(crate) size: u64,
+    pub(crate) checkpoint: Checkpoint,
     pub(crate) note: String,
     /// The policies that know the log's keys: today's first.
     pub(crate) policies: Vec<Policy>,
@@ -286,20 +286,20 @@ impl Looker {
         if let Some(text) = new.take_if(|_| first_use) {
             slot.keep_policy(&text)?;
         }
-        let (size, note) = self.hold(&archive, &slot, &policies, kept, shown)?;
+        let Shown { checkpoint, note } = self.hold(&archive, &slot, &policies, kept, shown)?;
         if let Some(text) = new {
             slot.keep_policy(&text)?;
         }
         archive.remember_server(server, &slot)?;
         Ok(Some(Published {
-            size,
+            checkpoint,
             note,
             policies,
         }))
     }
 
     /// Holds what is shown against what is kept, and keeps it then. Another client may keep something
-    /// meanwhile, which then is what to hold it against. Gives size and note of what holds.
+    /// meanwhile, which then is what to hold it against. Gives what holds.
     fn hold(
         &self,
         archive: &Archive,
@@ -307,7 +307,7 @@ impl Looker {
         policies: &[Policy],
         mut kept: Option<String>,
         mut shown: Shown,
-    ) -> Result<(u64, String), ClientError> {
+    ) -> Result<Shown, ClientError> {
         loop {
             if let Some(note) = &kept {
                 let before = Shown::read(note, policies).map_err(|why| ClientError::Memory {
@@ -331,11 +331,11 @@ impl Looker {
                     return Err(self.refuse(archive, case));
                 }
                 if shown.size() == before.size() {
-                    return Ok((shown.size(), shown.note));
+                    return Ok(shown);
                 }
             }
             match slot.keep(kept.as_deref(), &shown.note)? {
-                None => return Ok((shown.size(), shown.note)),
+                None => return Ok(shown),
                 Some(other) => kept = Some(other),
             }
         }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
-use record::{Hash, Record, Sha256, Submission, SubmissionError};
+use record::{Record, Sha256, Submission, SubmissionError};
 
 use super::error::SpoolError;
 use super::segments::{self, Frames, Segment};
@@ -49,11 +49,16 @@ impl Batch {
         Submission::parse_line(self.last_line()).map(|submission| submission.record)
     }
 
-    /// The record in the line numbered `line` from 1, for reports.
-    pub(super) fn record(&self, line: usize) -> Option<Vec<u8>> {
+    /// A line by its number from 1, without its newline; empty where there is none.
+    pub(super) fn line(&self, number: usize) -> &[u8] {
         let mut lines = self.lines.split(|byte| *byte == b'\n');
-        let line = lines.nth(line.checked_sub(1)?)?;
-        Submission::parse_line(line).ok().map(|s| s.record)
+        lines.nth(number.saturating_sub(1)).unwrap_or_default()
+    }
+
+    /// The record in a line by its number from 1.
+    pub(super) fn record(&self, number: usize) -> Option<Vec<u8>> {
+        let submission = Submission::parse_line(self.line(number)).ok()?;
+        Some(submission.record)
     }
 
     fn push(&mut self, line: &[u8]) {
@@ -115,12 +120,6 @@ fn attached(line: &[u8]) -> Vec<Sha256> {
         |_| Vec::new(),
         |record| record.attachments().map(|(_, _, sha)| sha).collect(),
     )
-}
-
-/// The leaf hash of the record in a line.
-pub(super) fn leaf_of(line: &[u8]) -> Option<Hash> {
-    let submission = Submission::parse_line(line).ok()?;
-    Some(record::leaf_hash(&submission.record))
 }
 
 /// Where the next batch begins.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use record::{PublicKey, SigningKey};
 
+use super::attachments::Kept;
 use super::bell::Bell;
 use super::dir::Layout;
 use super::error::SpoolError;
@@ -38,6 +39,13 @@ pub(super) struct Core {
     report: Mutex<Report>,
     token: Mutex<Token>,
     closed: AtomicBool,
+    /// Until when what is left to be done is done.
+    finishing: Mutex<Option<Instant>>,
+    /// Held while a stream's directory is looked at and taken.
+    taking: Mutex<()>,
+    pub(super) attachments: Kept,
+    /// Whether this one sends what dead processes left.
+    adopts: bool,
 }
 
 /// What became of what was accepted.
@@ -51,9 +59,6 @@ pub(super) struct Report {
     pub(super) halted: Option<Halt>,
     /// What dead processes left has been looked for.
     pub(super) adopted: bool,
-    /// Attachments that are not sent.
-    pub(super) attachments: usize,
-    pub(super) attachments_bytes: u64,
     /// Everything is done that is done at the end.
     pub(super) tidied: bool,
 }
@@ -79,7 +84,7 @@ impl Core {
             Some(key) => key.clone(),
             None => key::load(&layout, &*options.entropy)?,
         };
-        Self::over(options, layout, key)
+        Self::over(options, layout, key, true)
     }
 
     /// A core of its own, in a process that was forked from the one that has this. Touches nothing here that a lock
@@ -89,13 +94,14 @@ impl Core {
         if let Ok(token) = self.token.try_lock() {
             options.server.token.clone_from(&token.text);
         }
-        Self::over(options, self.layout.clone(), self.key.clone())
+        Self::over(options, self.layout.clone(), self.key.clone(), false)
     }
 
     fn over(
         options: SpoolOptions,
         layout: Layout,
         key: SigningKey,
+        adopts: bool,
     ) -> Result<Arc<Self>, SpoolError> {
         // An address that is none is said now, and not by the sender.
         Client::new(&options.server.url, None)?;
@@ -103,8 +109,7 @@ impl Core {
             text: options.server.token.clone(),
             number: 0,
         };
-        let segment_bytes =
-            (options.limit_bytes / 8).clamp(SMALLEST_SEGMENT_BYTES, SEGMENT_BYTES);
+        let segment_bytes = (options.limit_bytes / 8).clamp(SMALLEST_SEGMENT_BYTES, SEGMENT_BYTES);
         Ok(Arc::new(Self {
             key,
             layout,
@@ -116,6 +121,10 @@ impl Core {
             report: Mutex::default(),
             token: Mutex::new(token),
             closed: AtomicBool::new(false),
+            finishing: Mutex::default(),
+            taking: Mutex::default(),
+            attachments: Kept::default(),
+            adopts,
             options,
         }))
     }
@@ -143,6 +152,25 @@ impl Core {
         drop(token);
         // What failed for want of it is tried again at once.
         drop(self.bell.urge());
+    }
+
+    pub(super) fn adopts(&self) -> bool {
+        self.adopts
+    }
+
+    pub(super) fn finishing(&self) -> Option<Instant> {
+        *lock(&self.finishing)
+    }
+
+    /// What is left to be done is done until then.
+    pub(super) fn finish(&self, deadline: Instant) {
+        *lock(&self.finishing) = Some(deadline);
+        self.bell.ring();
+    }
+
+    /// For as long as this is held, no directory of a stream is taken by another thread of this process.
+    pub(super) fn taking(&self) -> MutexGuard<'_, ()> {
+        lock(&self.taking)
     }
 
     /// A client that asks once, for what can go without an answer.

@@ -100,8 +100,12 @@ impl Layout {
         self.root.join("attachments")
     }
 
+    pub(super) fn all_receipts(&self) -> PathBuf {
+        self.root.join("receipts")
+    }
+
     pub(super) fn receipts(&self, scope: Scope, stream: StreamName) -> PathBuf {
-        let receipts = self.root.join("receipts");
+        let receipts = self.all_receipts();
         receipts.join(scope.as_str()).join(stream.as_str())
     }
 
@@ -189,18 +193,24 @@ impl Lock {
     /// Locks a stream's directory; `None` where another process has it.
     pub(super) fn take(dir: &Path) -> Result<Option<Self>, SpoolError> {
         let path = dir.join(LOCK);
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&path)
-            .map_err(SpoolError::disk("open", &path))?;
+            .open(&path);
+        let mut file = match file {
+            // The directory is gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(SpoolError::disk("open", &path))?,
+        };
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(source)) => return Err(SpoolError::disk("lock", &path)(source)),
+            Err(TryLockError::Error(source)) => {
+                return Err(SpoolError::disk("lock", &path)(source));
+            }
         }
         // Another may have had it until now, and moved the directory away.
         if !path.exists() {

@@ -138,10 +138,7 @@ impl Header {
         }
         let lines = payload.iter().filter(|byte| **byte == b'\n').count();
         if lines != self.count as usize || payload.last() != Some(&b'\n') {
-            return Err(format!(
-                "the frame holds {lines} lines, not {}",
-                self.count
-            ));
+            return Err(format!("the frame holds {lines} lines, not {}", self.count));
         }
         Ok(())
     }

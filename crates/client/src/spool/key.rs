@@ -25,7 +25,9 @@ pub(super) fn load(layout: &Layout, entropy: &dyn Entropy) -> Result<SigningKey,
     };
     let metadata = fs::metadata(&path).map_err(SpoolError::disk("read", &path))?;
     if metadata.permissions().mode() & 0o077 != 0 {
-        return Err(bad("others than its owner can read it; run `chmod 600` on it"));
+        return Err(bad(
+            "others than its owner can read it; run `chmod 600` on it",
+        ));
     }
     let text = Zeroizing::new(read(&path)?.unwrap_or_default());
     let mut seed = Zeroizing::new([0; 32]);

@@ -11,21 +11,14 @@ use super::core::Core;
 use super::dir::{Lock, remove, stream_of};
 use super::error::SpoolError;
 use super::frame::HEADER_BYTES;
-use super::outgoing::{self, Ending, Outgoing, SealWritten, State};
+use super::outgoing::{self, Ending, Origin, Outgoing, SealWritten, State};
 use super::queue::{Progress, Queue};
 use super::segments::{self, Frames, Segment, take_over};
 use super::status::{Incident, IncidentKind};
 use super::tail::Tail;
 
-/// A stream as its directory has it.
-pub(super) struct Found {
-    pub(super) stream: Arc<Outgoing>,
-    /// Why it cannot be gone on with, or not be sent to its end.
-    pub(super) damaged: Option<SpoolError>,
-}
-
-/// Loads the stream in a directory whose lock is held. With this spool's key it can be written to.
-pub(super) fn load(core: &Core, dir: PathBuf, lock: Lock) -> Result<Found, SpoolError> {
+/// Loads the stream in a directory whose lock is held. With this spool's key, and undamaged, it can be written to.
+pub(super) fn load(core: &Core, dir: PathBuf, lock: Lock) -> Result<Arc<Outgoing>, SpoolError> {
     let (scope, name) = stream_of(&dir).ok_or_else(|| SpoolError::Name {
         found: dir.display().to_string(),
     })?;
@@ -71,7 +64,9 @@ pub(super) fn load(core: &Core, dir: PathBuf, lock: Lock) -> Result<Found, Spool
                 written: Some(written),
             },
             // Acknowledged, or not ours to seal again.
-            _ => State::Ended(Ending::Closed("it ends with the seal of its run".to_owned())),
+            _ => State::Ended(Ending::Closed(
+                "it ends with the seal of its run".to_owned(),
+            )),
         };
     }
     let tail = Tail::new(
@@ -82,11 +77,15 @@ pub(super) fn load(core: &Core, dir: PathBuf, lock: Lock) -> Result<Found, Spool
     )?;
     let queue = Queue::new(left.segments, left.next_seq, acked, kept);
     core.room.force(queue.waiting_bytes);
+    let origin = Origin::Left {
+        damaged: left.damaged.is_some(),
+    };
     let parts = (writer, tail, queue, state);
-    Ok(Found {
-        stream: Outgoing::new((scope, name, dir), lock, true, parts),
-        damaged: left.damaged,
-    })
+    let stream = Outgoing::new((scope, name, dir), lock, origin, parts);
+    if let Some(error) = &left.damaged {
+        core.incident(damaged(&stream, error));
+    }
+    Ok(stream)
 }
 
 fn writer(core: &Core, (scope, name): (Scope, StreamName), end: &End) -> StreamWriter {

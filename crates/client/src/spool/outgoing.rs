@@ -16,9 +16,10 @@ use super::core::{Core, lock};
 use super::dir::{self, Lock, read_json};
 use super::error::SpoolError;
 use super::frame::{Encoder, HEADER_BYTES, MAX_PAYLOAD_BYTES};
-use super::queue::{Progress, Queue};
+use super::queue::Queue;
+use super::segments;
 use super::tail::Tail;
-use crate::types::Receipt;
+use crate::types::{Receipt, StreamSummary};
 
 /// The most bytes one line can have: a request carries 12 MiB of records and sealed values, counted a little
 /// differently.
@@ -36,10 +37,24 @@ pub(super) struct Outgoing {
     pub(super) dir: PathBuf,
     /// Left by a dead process, and nobody has joined it since.
     adopted: AtomicBool,
+    /// What stands behind its last good record is damaged.
+    pub(super) damaged: bool,
+    /// The server does not take it, and takes others.
+    stuck: AtomicBool,
     writer: Mutex<Writer>,
     queue: Mutex<Queue>,
     /// Let go when the stream is.
     _lock: Lock,
+}
+
+/// Where a stream comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    New,
+    /// A dead process has left it.
+    Left {
+        damaged: bool,
+    },
 }
 
 /// The end that is written to.
@@ -162,13 +177,18 @@ impl Outgoing {
         )?;
         let queue = Queue::new(Default::default(), 0, 0, None);
         let parts = (Some(stream), tail, queue, State::Open);
-        Ok(Some(Self::new((scope, name, dir), lock, false, parts)))
+        Ok(Some(Self::new(
+            (scope, name, dir),
+            lock,
+            Origin::New,
+            parts,
+        )))
     }
 
     pub(super) fn new(
         (scope, name, dir): (Scope, StreamName, PathBuf),
         lock: Lock,
-        adopted: bool,
+        origin: Origin,
         (stream, tail, queue, state): (Option<StreamWriter>, Tail, Queue, State),
     ) -> Arc<Self> {
         let unsigned = stream.as_ref().is_some_and(|stream| stream.unsigned() > 0);
@@ -176,7 +196,9 @@ impl Outgoing {
             scope,
             name,
             dir,
-            adopted: AtomicBool::new(adopted),
+            adopted: AtomicBool::new(origin != Origin::New),
+            damaged: origin == Origin::Left { damaged: true },
+            stuck: AtomicBool::new(false),
             writer: Mutex::new(Writer {
                 stream,
                 tail,
@@ -206,17 +228,27 @@ impl Outgoing {
         self.adopted.store(false, Ordering::Release);
     }
 
+    pub(super) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Acquire)
+    }
+
+    pub(super) fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Release);
+    }
+
+    /// Whether drafts can be written to it.
+    pub(super) fn is_open(&self) -> bool {
+        let writer = self.writer();
+        matches!(writer.state, State::Open) && writer.stream.is_some()
+    }
+
     /// As reports call it.
     pub(super) fn title(&self) -> String {
         format!("{}/{}", self.scope, self.name)
     }
 
     /// Takes all of the drafts or none; or says in which stream they are to be written instead.
-    pub(super) fn write(
-        &self,
-        core: &Core,
-        drafts: Vec<Draft>,
-    ) -> Result<Written, SpoolError> {
+    pub(super) fn write(&self, core: &Core, drafts: Vec<Draft>) -> Result<Written, SpoolError> {
         let reserved = core.reserve(needed(&drafts)?)?;
         let mut guard = self.writer();
         let writer = &mut *guard;
@@ -295,6 +327,7 @@ impl Outgoing {
         let written = self.put_own(core, writer, first_seq, &signed);
         if let (Err(_), Some(stream)) = (&written, &mut writer.stream) {
             stream.rewind(mark);
+            writer.unsigned_since = Some(Instant::now());
         }
         drop(guard);
         written.map(|_| core.bell.ring())
@@ -333,13 +366,23 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Goes on behind what the server has, which is more than what is here.
+    pub(super) fn skip_to(&self, core: &Core, there: &StreamSummary) -> Result<(), SpoolError> {
+        let mut writer = self.writer();
+        let mut queue = self.queue();
+        writer.tail.let_go();
+        for segment in queue.segments.drain(..) {
+            dir::remove(&segments::path(&self.dir, segment.first_seq))?;
+        }
+        let stream = self.resume(core, there.next_seq, there.head.into(), there.unsigned);
+        writer.stream = Some(stream);
+        core.room.give_back(queue.waiting_bytes);
+        *queue = Queue::new(Default::default(), there.next_seq, there.next_seq, None);
+        Ok(())
+    }
+
     /// Takes back a `run.sealed` that the server refused since another stream has grown; `head` is what it is chained to.
-    pub(super) fn unseal(
-        &self,
-        core: &Core,
-        head: Hash,
-        unsigned: u64,
-    ) -> Result<(), SpoolError> {
+    pub(super) fn unseal(&self, core: &Core, head: Hash, unsigned: u64) -> Result<(), SpoolError> {
         let mut guard = self.writer();
         let writer = &mut *guard;
         let State::Sealing {
@@ -471,6 +514,12 @@ impl Outgoing {
     /// Whether it ends for good with what is acknowledged.
     pub(super) fn is_sealed(&self) -> bool {
         matches!(self.writer().state, State::Ended(Ending::Sealed(_)))
+    }
+}
+
+impl Writer {
+    pub(super) fn unsigned_since(&self) -> Option<Instant> {
+        self.unsigned_since
     }
 }
 

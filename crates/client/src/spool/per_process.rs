@@ -28,10 +28,7 @@ impl<T> PerProcess<T> {
     }
 
     /// This process's, made from that of the nearest ancestor where there is none yet.
-    pub(super) fn get<E>(
-        &self,
-        make: impl Fn(&T) -> Result<Arc<T>, E>,
-    ) -> Result<&Arc<T>, E> {
+    pub(super) fn get<E>(&self, make: impl Fn(&T) -> Result<Arc<T>, E>) -> Result<&Arc<T>, E> {
         let process = std::process::id();
         let mut node = self;
         loop {

@@ -125,7 +125,11 @@ impl Queue {
     /// Forgets the segments all of whose records are before `seq`, but the last, and gives them.
     pub(super) fn forget_before(&mut self, seq: u64) -> Vec<Segment> {
         let mut gone = Vec::new();
-        while self.segments.get(1).is_some_and(|next| next.first_seq <= seq) {
+        while self
+            .segments
+            .get(1)
+            .is_some_and(|next| next.first_seq <= seq)
+        {
             gone.extend(self.segments.pop_front());
         }
         gone

@@ -31,6 +31,11 @@ impl Backoff {
         self.attempt = self.attempt.saturating_add(1);
     }
 
+    /// Leaves it alone for so long, without its having failed.
+    pub(super) fn pause(&mut self, rest: Duration) {
+        self.until = Some(Instant::now() + rest);
+    }
+
     pub(super) fn succeed(&mut self) {
         *self = Self::default();
     }

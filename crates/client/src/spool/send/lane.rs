@@ -116,7 +116,14 @@ impl Lane {
     pub(super) fn rest(&mut self, why: String, asked: Option<Duration>) {
         self.backoff.fail(asked);
         self.error = Some(why);
+        self.stream.set_stuck(true);
         self.back();
+    }
+
+    /// It waits for something, and looks again so soon.
+    pub(super) fn pause(&mut self, why: String, rest: Duration) {
+        self.backoff.pause(rest);
+        self.error = Some(why);
     }
 
     /// The next batch begins where the last acknowledged one ended.
@@ -125,7 +132,7 @@ impl Lane {
     }
 
     pub(super) fn halve(&mut self, records: u64) {
-        self.limit = Some((records / 2).max(1));
+        self.limit = Some((records / 2).max(2));
         self.back();
     }
 
@@ -138,6 +145,7 @@ impl Lane {
         self.backoff.succeed();
         self.error = None;
         self.limit = None;
+        self.stream.set_stuck(false);
     }
 }
 
@@ -147,23 +155,15 @@ impl Sender {
         let lane = &mut self.lanes[at];
         let segments = lane.stream.queue().segments.clone();
         let limits = lane.limits();
+        let title = lane.stream.title();
         let batch = match lane.cursor.batch(&lane.stream.dir, &segments, limits) {
             Ok(Some(batch)) => batch,
-            Ok(None) => {
-                lane.rest("its records are not there yet".to_owned(), None);
-                return;
-            }
-            Err(error @ SpoolError::Damaged { .. }) => {
-                self.damaged(at, &error);
-                return;
-            }
-            Err(error) => {
-                lane.rest(format!("stream {}: {error}", lane.stream.title()), None);
-                return;
-            }
+            Ok(None) => return lane.rest(format!("stream {title}: its segments are gone"), None),
+            Err(error @ SpoolError::Damaged { .. }) => return self.damaged(at, &error),
+            Err(error) => return lane.rest(format!("stream {title}: {error}"), None),
         };
         lane.sent = Some(Instant::now());
-        if !self.send_attached(at, &batch) {
+        if !self.run_is_there(at, &batch) || !self.send_attached(at, &batch) {
             return;
         }
         let Some(client) = self.connection.client() else {
@@ -251,14 +251,16 @@ impl Sender {
                 let why = format!("stream {}: {problem}", lane.stream.title());
                 lane.rest(why, None);
             }
-            (413, _) if batch.records > 1 => lane.halve(batch.records),
+            (413, _) if batch.records > 2 => lane.halve(batch.records),
             (413, "body-too-large") => {
                 lane.rest(format!("stream {}: {problem}", lane.stream.title()), None);
             }
             (400 | 409 | 410 | 413 | 422, _) => match line {
-                // What stands before it is good.
-                Some(line) if line > 1 => lane.limit_to(line as u64 - 1),
-                None if batch.records > 1 => lane.halve(batch.records),
+                // What stands before it is good; a run is opened and started at once or not at all.
+                Some(line) if line > 2 || (line == 2 && batch.first_seq > 0) => {
+                    lane.limit_to(line as u64 - 1);
+                }
+                None if batch.records > 2 => lane.halve(batch.records),
                 _ => self.refused_first(at, batch, problem),
             },
             // No ledger says this to records.
@@ -273,6 +275,7 @@ impl Sender {
     pub(super) fn damaged(&mut self, at: usize, error: &SpoolError) {
         let lane = &mut self.lanes[at];
         lane.stuck = true;
+        lane.stream.set_stuck(true);
         lane.error = Some(format!("stream {}: {error}", lane.stream.title()));
         lane.back();
         self.core
@@ -305,6 +308,9 @@ impl Outgoing {
     pub(super) fn sign_at(&self, after: Duration) -> Option<Instant> {
         let writer = self.writer();
         let open = matches!(writer.state, State::Open);
-        writer.unsigned_since().filter(|_| open).map(|at| at + after)
+        writer
+            .unsigned_since()
+            .filter(|_| open)
+            .map(|at| at + after)
     }
 }

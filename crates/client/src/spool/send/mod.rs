@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, Halt};
 use super::error::SpoolError;
+use super::receipts::Receipts;
 use attachments::Attachments;
 use connection::Connection;
 use lane::Lane;
@@ -26,9 +27,13 @@ pub(super) struct Sender {
     connection: Connection,
     lanes: Vec<Lane>,
     attachments: Attachments,
+    /// Of streams that are gone.
+    receipts: Vec<Receipts>,
     tended: Option<Instant>,
     adopted: Option<Instant>,
     began: Instant,
+    /// What keeps the directory from being read.
+    trouble: Option<String>,
 }
 
 impl Sender {
@@ -38,9 +43,11 @@ impl Sender {
             connection: Connection::new(),
             lanes: Vec::new(),
             attachments: Attachments::default(),
+            receipts: Vec::new(),
             tended: None,
             adopted: None,
             began: Instant::now(),
+            trouble: None,
         };
         std::thread::Builder::new()
             .name("spool".to_owned())
@@ -59,6 +66,7 @@ impl Sender {
     fn turn(&mut self) -> Option<Instant> {
         if self.core.bell.take_hurry() {
             self.connection.hurry();
+            self.attachments.hurry();
             self.lanes.iter_mut().for_each(Lane::hurry);
         }
         self.adopt_when_due();
@@ -103,8 +111,9 @@ impl Sender {
             self.send_attachments();
             self.seal();
             let urgent = self.core.bell.is_urgent();
-            let mut sent = false;
-            for at in 0..self.lanes.len() {
+            let (mut sent, mut at) = (false, 0);
+            // Lanes come and go meanwhile.
+            while at < self.lanes.len() {
                 let due = self.lanes[at].due(urgent);
                 if due.is_some_and(|due| due <= Instant::now()) {
                     self.send_batch(at);
@@ -116,6 +125,7 @@ impl Sender {
                 {
                     return;
                 }
+                at += 1;
             }
             if !sent {
                 return;
@@ -127,7 +137,9 @@ impl Sender {
     }
 
     fn wants_server(&self) -> bool {
-        self.attachments.any_wait() || self.lanes.iter().any(Lane::wants_server)
+        self.core.attachments.any_unsent()
+            || !self.receipts.is_empty()
+            || self.lanes.iter().any(Lane::wants_server)
     }
 
     fn connect(&mut self) -> bool {
@@ -148,6 +160,7 @@ impl Sender {
         let stuck = self.lanes.iter().find_map(Lane::error);
         let error = self.connection.error().or(stuck).map(str::to_owned);
         let error = error.or_else(|| self.attachments.error().map(str::to_owned));
+        let error = error.or_else(|| self.trouble.clone());
         let mut report = self.core.report();
         let changed = report.last_error != error;
         report.last_error = error;
@@ -177,7 +190,7 @@ impl Sender {
                 Some(until) => sooner(Some(until)),
                 None => {
                     self.lanes.iter().for_each(|lane| sooner(lane.due(urgent)));
-                    sooner(self.attachments.due());
+                    sooner(self.attachments.until());
                 }
             }
         }
