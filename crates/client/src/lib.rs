@@ -5,6 +5,7 @@
 //! it, and what the server holds can be resumed from its stream head. Who cannot have that uses a
 //! [`spool`].
 
+mod attachments;
 mod client;
 mod error;
 mod joined;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use record::kinds::StreamEnd;
 use record::{ProducerName, PublicKey, RecordHash, RunId, StreamName, Submission, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -128,6 +129,11 @@ impl StreamSummary {
     /// How many of its records a producer asked for: all but `stream.opened` and the signatures.
     pub fn drafts(&self) -> u64 {
         self.next_seq.saturating_sub(1 + self.signatures)
+    }
+
+    /// Where it ends, as a `run.sealed` lists it.
+    pub fn end(&self) -> StreamEnd {
+        StreamEnd::new(self.stream, self.next_seq.saturating_sub(1), self.head)
     }
 }
 

@@ -329,6 +329,8 @@ pub enum AppendCode {
     RunSealed,
     /// The seal is not the owner's, or does not list the run's streams as they stand.
     BadSeal,
+    /// A record names an attachment that the ledger does not hold, or that has another size.
+    AttachmentMissing,
     /// The ledger has ended.
     LedgerClosed,
     /// The principal may not append there.
@@ -355,6 +357,7 @@ impl AppendCode {
             Self::BadRun => "bad-run",
             Self::RunSealed => "run-sealed",
             Self::BadSeal => "bad-seal",
+            Self::AttachmentMissing => "attachment-missing",
             Self::LedgerClosed => "ledger-closed",
             Self::Forbidden => "forbidden",
             Self::Unavailable => "unavailable",

@@ -50,6 +50,15 @@ pub(crate) struct Appended {
     pub(crate) published: Option<bool>,
 }
 
+/// An attachment that records may name from now on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KeptAttachment {
+    /// Its name: the SHA-256 of its bytes, in 64 hexadecimal digits.
+    pub(crate) sha256: String,
+    /// How many bytes it has.
+    pub(crate) bytes: u64,
+}
+
 /// What an append waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use ledger::{Ledger, Principal, Status};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::Room;
 use crate::catalogue::PROBLEMS;
@@ -16,6 +17,9 @@ use crate::openapi::openapi_json;
 use crate::options::Options;
 use crate::problem::Problem;
 use crate::tokens::TokenCache;
+
+/// Attachments that may arrive at one time. Each holds a thread for as long as its sender takes.
+const MAX_UPLOADS: usize = 16;
 
 /// A ledger, and what the server adds to it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,6 +39,7 @@ struct Inner {
     began: Instant,
     witnesses: Option<Arc<Witnesses>>,
     room: Room,
+    uploads: Arc<Semaphore>,
 }
 
 /// What is the same for every caller, made once.
@@ -62,6 +67,7 @@ impl State {
             .map(|policy| Arc::new(Witnesses::of(policy, ledger.origin(), interval)));
         Self(Arc::new(Inner {
             room: Room::new(options.body_room),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             ledger,
             options,
             metrics: Metrics::new(),
@@ -116,6 +122,11 @@ impl State {
     /// The room for request bodies.
     pub(crate) fn room(&self) -> &Room {
         &self.0.room
+    }
+
+    /// A place among the attachments that arrive at one time; `None`: there is none.
+    pub(crate) fn upload(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.uploads).try_acquire_owned().ok()
     }
 
     pub(crate) fn uptime(&self) -> Duration {

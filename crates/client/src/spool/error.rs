@@ -7,6 +7,7 @@ use std::time::Duration;
 use record::{Kind, WriteError};
 
 use crate::error::{ClientError, Problem};
+use crate::memory::is_full;
 
 /// Why a call of a spool failed. Whatever it says, what was accepted before is kept.
 #[derive(Debug, thiserror::Error)]
@@ -165,14 +166,6 @@ impl From<ClientError> for SpoolError {
             error => Self::Server(Box::new(error)),
         }
     }
-}
-
-/// What ends once somebody makes room.
-pub(crate) fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
 }
 
 fn hint(error: &io::Error) -> &'static str {
