@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-ADMIN = "rat_admin_of_the_tests_0123456789abcdef"
+ADMIN = "rat_" + "a" * 43
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: Whatever takes longer than this is broken.
 DEADLINE = 60.0
@@ -120,7 +120,8 @@ class Server:
         return made["token"], made["id"]
 
     def records(self, run: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
-        """The log's records as they stand."""
+        """The log's records as they stand, once all of them are published."""
+        until(self._published, "everything to be published")
         found: list[dict[str, Any]] = []
         after: int | None = None
         while True:
@@ -132,6 +133,10 @@ class Server:
             after = page["next"]
             if after is None:
                 return found
+
+    def _published(self) -> bool:
+        health = self.get("/health")
+        return bool(health["published_size"] >= health["log_size"])
 
     def kinds(self, run: str | None = None) -> Counter[str]:
         """How many records of each kind a run has, those that writers write by themselves left out."""
