@@ -24,6 +24,8 @@ class Reporter:
 
     def __init__(self, on_error: str) -> None:
         self.raises = on_error == "raise"
+        #: Nothing is recorded, and that was said.
+        self.muted = False
         self._causes: dict[tuple[str, str], tuple[int, str]] = {}
 
     def guard(self, where: str, stream: _native.Stream | None) -> Guard:
@@ -37,7 +39,7 @@ class Reporter:
         if count == 0 and len(self._causes) >= _MAX_CAUSES:
             return
         self._causes[cause] = (count + 1, first)
-        if count > 0:
+        if count > 0 or self.muted:
             return
         incident(stream, "not-recorded", where, f"{where}: {_text(error)}")
         warnings.warn(

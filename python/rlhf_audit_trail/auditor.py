@@ -157,7 +157,7 @@ class AuditableRLHF(LogMethods):
     def entered(self, run: Run) -> None:
         """A run has begun. Private to the package."""
         self._open_runs.append(run)
-        self._last = run.id
+        self._last = run.id or self._last
         self._current.set(run)
 
     def entered_here(self, run: Run) -> None:

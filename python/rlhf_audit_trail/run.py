@@ -109,11 +109,11 @@ class Run(LogMethods):
         except BaseException:
             self._state = "ended"
             raise
+        self._state = "open"
         if self._stream is None:
             self._state = "unrecorded"
-        else:
-            self._state = "open"
-            self._auditor.entered(self)
+            self._reporter.muted = True
+        self._auditor.entered(self)
         return self
 
     def _begin(self) -> None:
@@ -189,6 +189,7 @@ class Run(LogMethods):
                 return
             if self._state == "unrecorded":
                 self._state = "ended"
+                self._auditor.left(self)
                 return
         timeout = self._auditor.flush_timeout if timeout is None else timeout
         stream = self._stream

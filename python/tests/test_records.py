@@ -210,7 +210,7 @@ def test_rows_have_digests_that_nobody_can_guess(server: Server, auditor_at: Any
         assert hashlib.sha256(json.dumps(row).encode()).digest() not in digests
     # Whoever is given the key finds each row.
     bundle = auditor.export_bundle(tmp_path / "open.bundle", openings=True).read_bytes()
-    key = bytes.fromhex(bundle.split(b'"row_key":')[1].split(b'"value":"')[1][:64].decode())
+    key = bytes.fromhex(bundle.split(b'"row_key":{')[1].split(b'"value":"')[1][:64].decode())
     canonical = b'{"label":0,"prompt":"\xc3\xa9"}'
     assert hmac.digest(key, b"row\0" + canonical, "sha256") == digests[32:]
 

@@ -134,7 +134,7 @@ def test_arguments_that_do_not_go_together(auditor: AuditableRLHF) -> None:
         auditor.track_training("a", resume="x", join="y")
     with pytest.raises(InputError, match="expected a run's id"), auditor.track_training("a", join="y"):
         pass
-    with pytest.raises(InputError, match="body.name"), auditor.track_training("a\nb"):
+    with pytest.raises(InputError, match="run: body.experiment: expected a text"), auditor.track_training("a\nb"):
         pass
 
 
@@ -329,8 +329,8 @@ def test_what_cannot_begin_does_not_stop_training(server: Server, auditor_at: An
     with pytest.warns(AuditWarning, match="track_training"):
         run = auditor.track_training("a\nb").start()
     assert run.id is None
-    with pytest.warns(AuditWarning, match="nothing of it is recorded|no run is open"):
-        assert len(auditor.log_annotations(responses=["a"], ratings=[1])) == 0
+    # Said once: the rest is silence.
+    assert len(auditor.log_annotations(responses=["a"], ratings=[1])) == 0
     assert auditor.track_policy_update(loss=1) is None
     run.finish()
 

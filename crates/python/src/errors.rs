@@ -63,6 +63,19 @@ impl Raise {
     }
 }
 
+impl Raise {
+    /// An error of a write of one record, which is called by `name`.
+    pub(crate) fn write_one(name: &str, error: SpoolError) -> Self {
+        match error {
+            SpoolError::Record { source, .. } => Self::input(format!("{name}: {source}")),
+            SpoolError::Kind { kind, instead, .. } => {
+                Self::input(format!("{name}: {kind} {instead}"))
+            }
+            error => error.into(),
+        }
+    }
+}
+
 impl From<SpoolError> for Raise {
     fn from(error: SpoolError) -> Self {
         match error {

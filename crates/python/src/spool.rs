@@ -113,7 +113,7 @@ impl Spool {
         }
         let stream = py
             .detach(|| self.inner.start_run(run))
-            .map_err(|error| Raise::write("run", error))?;
+            .map_err(|error| Raise::write_one("run", error))?;
         self.stream(stream)
     }
 

@@ -108,7 +108,7 @@ impl Stream {
         let draft = Draft::from_json(&draft).map_err(Raise::input)?;
         py.detach(|| self.inner.write(draft))
             .map(|hash| hash.to_string())
-            .map_err(|error| Raise::write(kind, error).into())
+            .map_err(|error| Raise::write_one(kind, error).into())
     }
 
     /// The pseudonym of a person in this run.
