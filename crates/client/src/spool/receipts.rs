@@ -4,7 +4,8 @@
 //! stream are chained by their hashes, so the last one stands for all before it: a proof is taken of the newest now and
 //! then, and at the end. A promise that is not kept is written down (see [`evidence`](super::evidence)).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use record::{Hash, RecordHash, Scope, StreamName, Timestamp};
@@ -13,8 +14,9 @@ use tlog::TlogProof;
 use tlog::proof::verify_inclusion;
 
 use super::core::Core;
-use super::dir::{make_dir, names, read, read_json, remove};
+use super::dir::{Lock, make_dir, names, read, read_json, remove};
 use super::error::SpoolError;
+use super::outgoing::Outgoing;
 use super::status::KeptReceipt;
 use crate::client::Client;
 use crate::error::ClientError;
@@ -95,14 +97,18 @@ impl Receipts {
         let mut left = Vec::new();
         for scopes in names(&core.layout.all_receipts()).unwrap_or_default() {
             for dir in names(&scopes).unwrap_or_default() {
-                let name = |path: &std::path::Path| path.file_name()?.to_str().map(str::to_owned);
+                let name = |path: &Path| path.file_name()?.to_str().map(str::to_owned);
                 let scope = name(&scopes).and_then(|name| Scope::parse(&name));
                 let stream = name(&dir).and_then(|name| StreamName::parse(&name));
                 let (Some(scope), Some(stream)) = (scope, stream) else {
                     continue;
                 };
-                // Where the stream is here, whoever has it asks.
-                if !core.layout.stream(scope, stream).exists() {
+                let here = |known: &Arc<Outgoing>| (known.scope, known.name) == (scope, stream);
+                let at = core.layout.stream(scope, stream);
+                // Whoever has the stream asks.
+                let written = core.streams().iter().any(here)
+                    || (at.exists() && !matches!(Lock::take(&at), Ok(Some(_))));
+                if !written {
                     left.push(Self::open(core, scope, stream));
                 }
             }
