@@ -410,6 +410,8 @@ class LogMethods(ABC):
         for name, value in numbers.items():
             if value is None:
                 continue
+            # A loss as it comes from the model.
+            value = value.detach() if hasattr(value, "detach") else value
             try:
                 number = float(value)
             except (TypeError, ValueError):

@@ -33,6 +33,8 @@ MAX_MODULES = 256
 PATIENCE = 100.0
 #: As many numbers are projected at a time.
 _CHUNK = 1 << 18
+#: Up to so many dimensions rows are added up by shift, which takes the square of that in numbers meanwhile: 2 MiB.
+_MOST_BY_SHIFT = 512
 
 _MASK = (1 << 64) - 1
 
@@ -185,9 +187,9 @@ class Tracker:
         else:
             projected = self._project(found)
             if comparable:
-                for group, (_, numbers) in projected.items():
+                for group, numbers in projected.items():
                     squares[group] = float((numbers - self._kept[group]).square().sum())
-            self._kept = {group: numbers for group, (_, numbers) in projected.items()}
+            self._kept = projected
             norms = {
                 "method": "projection",
                 "confidence": CONFIDENCE,
@@ -202,35 +204,70 @@ class Tracker:
             norms["since"] = self._step
         return Change(_norms(squares), norms)
 
-    def _project(self, found: Parameters) -> dict[str, tuple[int, Any]]:
-        """Of each module how many rows were added up, and their sum."""
+    def _project(self, found: Parameters) -> dict[str, Any]:
+        """Of each module the sum of its turned rows."""
         import torch
 
-        k = self._dimensions
-        sums: dict[str, tuple[int, Any]] = {}
+        sums: dict[str, _Sum] = {}
         for name, parameter in found.trained:
             flat = _local(parameter.detach()).reshape(-1)
-            row, total = sums.get(self._groups[name], (0, None))
             # Not every accelerator has double precision.
             home = flat.device if flat.device.type in ("cpu", "cuda", "xpu") else torch.device("cpu")
-            if total is None:
-                total = torch.zeros(k, dtype=torch.float64, device=home)
-            columns = _signs(torch, 1 << 62, k, self.seed, home)
-            at_once = max(1, _CHUNK // k) * k
-            for start in range(0, int(flat.numel()), at_once):
-                piece = flat[start : start + at_once].to(device=home, dtype=torch.float32)
-                rows = -(-int(piece.numel()) // k)
-                if rows * k != piece.numel():
-                    piece = torch.nn.functional.pad(piece, (0, rows * k - int(piece.numel())))
-                hashes = _hashes(torch, row, rows, self.seed, home)
-                shifts = ((hashes >> 1) & 0x7FFFFFFF) % k
-                signs = 1.0 - 2.0 * (hashes & 1).to(torch.float32)
-                places = (torch.arange(k, device=home)[None, :] - shifts[:, None]) % k
-                turned = (piece.view(rows, k) * columns * signs[:, None]).gather(1, places)
-                total = total + turned.sum(0, dtype=torch.float64)
-                row += rows
-            sums[self._groups[name]] = (row, total)
-        return sums
+            group = self._groups[name]
+            if group not in sums:
+                sums[group] = _Sum(torch, self._dimensions, self.seed, home)
+            sums[group].add(flat)
+        return {group: found.total() for group, found in sums.items()}
+
+
+class _Sum:
+    """The projection of one module: rows with signs, turned and added up."""
+
+    def __init__(self, torch: Any, k: int, seed: int, home: Any) -> None:
+        self._torch, self._k, self._seed, self._home = torch, k, seed, home
+        self._rows = 0
+        self._columns = _signs(torch, 1 << 62, k, seed, home)
+        # On a processor indices cost more than sums: rows are added up by how far they are to be turned, and turned
+        # then. Where that would take much room, or on an accelerator, they are turned one by one.
+        self._by_shift = home.type == "cpu" and k <= _MOST_BY_SHIFT
+        self._sum = torch.zeros((k, k) if self._by_shift else (k,), dtype=torch.float64, device=home)
+
+    def add(self, flat: Any) -> None:
+        """Adds the rows of one parameter."""
+        torch, k = self._torch, self._k
+        at_once = max(1, _CHUNK // k) * k
+        for start in range(0, int(flat.numel()), at_once):
+            piece = flat[start : start + at_once].to(device=self._home, dtype=torch.float64)
+            rows = -(-int(piece.numel()) // k)
+            if rows * k != piece.numel():
+                piece = torch.nn.functional.pad(piece, (0, rows * k - int(piece.numel())))
+            hashes = _hashes(torch, self._rows, rows, self._seed, self._home)
+            signed = piece.view(rows, k) * self._columns * (1 - 2 * (hashes & 1))[:, None]
+            shifts = ((hashes >> 1) & 0x7FFFFFFF) % k
+            self._turn(signed, shifts)
+            self._rows += rows
+
+    def _turn(self, rows: Any, shifts: Any) -> None:
+        torch, k = self._torch, self._k
+        if self._by_shift:
+            self._sum.index_add_(0, shifts, rows)
+        elif self._home.type == "cpu":
+            for row, shift in zip(rows, shifts.tolist(), strict=True):
+                self._sum[shift:] += row[: k - shift]
+                self._sum[:shift] += row[k - shift :]
+        else:
+            places = (torch.arange(k, device=self._home)[None, :] - shifts[:, None]) % k
+            self._sum += rows.gather(1, places).sum(0)
+
+    def total(self) -> Any:
+        """The sum."""
+        if not self._by_shift:
+            return self._sum
+        total = self._torch.zeros(self._k, dtype=self._torch.float64)
+        for shift, row in enumerate(self._sum):
+            total[shift:] += row[: self._k - shift]
+            total[:shift] += row[self._k - shift :]
+        return total
 
 
 def relative_error(dimensions: int) -> float:
@@ -241,7 +278,7 @@ def relative_error(dimensions: int) -> float:
 
 
 def _signs(torch: Any, start: int, count: int, seed: int, device: Any) -> Any:
-    return 1.0 - 2.0 * (_hashes(torch, start, count, seed, device) & 1).to(torch.float32)
+    return 1 - 2 * (_hashes(torch, start, count, seed, device) & 1).to(torch.float64)
 
 
 def _hashes(torch: Any, start: int, count: int, seed: int, device: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from . import _native
 from ._settings import Settings, read_secret
-from .errors import AuditError, LockedError
+from .errors import AuditError, ClosedError, LockedError
 
 #: How long the end of the interpreter waits for what is not sent yet, in seconds. What is not sent by then stays in
 #: the spool.
@@ -48,7 +48,7 @@ class Place:
             self.url, token = settings.server, settings.token or ""
         self.token = token or None
         try:
-            self.spool = _native.Spool(
+            self._spool: _native.Spool | None = _native.Spool(
                 settings.spool_dir,
                 self.url,
                 token=self.token,
@@ -67,6 +67,13 @@ class Place:
         self.reads = _native.Reads(self.url, token=self.token)
         self.users = 0
 
+    @property
+    def spool(self) -> _native.Spool:
+        """Where records wait."""
+        if self._spool is None:
+            raise ClosedError("the auditor is closed: make another")
+        return self._spool
+
     def set_token(self, token: str | None) -> None:
         """Another token from now on."""
         self.token = token
@@ -82,9 +89,13 @@ class Place:
 
     def close(self, timeout: float | None) -> None:
         """Sends what is left, and ends."""
+        # Whoever has the spool holds its streams, which the next process is to take over.
+        spool, self._spool = self._spool, None
         try:
-            self.spool.close(timeout)
+            if spool is not None:
+                spool.close(timeout)
         finally:
+            del spool
             if self.ledger is not None:
                 _close_ledger(self.settings.data_dir)
 

@@ -7,6 +7,7 @@ import json
 import os
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -95,6 +96,8 @@ class AuditableRLHF(LogMethods):
         self._closed = False
         self._reporter = Reporter(on_error)
         self._open_runs: list[Run] = []
+        #: All that were begun here and that somebody has still.
+        self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
         self._last: str | None = None
         self._looked = time.monotonic()
         self._told: set[str] = set()
@@ -157,6 +160,7 @@ class AuditableRLHF(LogMethods):
     def entered(self, run: Run) -> None:
         """A run has begun. Private to the package."""
         self._open_runs.append(run)
+        self._runs.add(run)
         self._last = run.id or self._last
         self._current.set(run)
 
@@ -337,6 +341,9 @@ class AuditableRLHF(LogMethods):
         if self._closed:
             return
         self._closed = True
+        for run in list(self._runs):
+            run.release()
+        self._open_runs.clear()
         _place.leave_place(self.place, self.flush_timeout if timeout is None else timeout)
 
     def __enter__(self) -> AuditableRLHF:

@@ -61,6 +61,7 @@ class Run(LogMethods):
         self._description = description
         self._reporter = Reporter(auditor.on_error)
         self._stream: _native.Stream | None = None
+        self._id: str | None = None
         self._state: Literal["new", "open", "unrecorded", "ended"] = "new"
         self._owner = False
         self._process = os.getpid()
@@ -73,7 +74,7 @@ class Run(LogMethods):
     @property
     def id(self) -> str | None:
         """The run's id, by which every process and every reader knows it; ``None`` where it could not be recorded."""
-        return None if self._stream is None else self._stream.run
+        return self._id
 
     @property
     def stream(self) -> _native.Stream:
@@ -110,7 +111,9 @@ class Run(LogMethods):
             self._state = "ended"
             raise
         self._state = "open"
-        if self._stream is None:
+        if self._stream is not None:
+            self._id = self._stream.run
+        else:
             self._state = "unrecorded"
             self._reporter.muted = True
         self._auditor.entered(self)
@@ -129,9 +132,9 @@ class Run(LogMethods):
             self._stream = self._begin_here(name)
         finally:
             if self._distributed:
-                _ranks.shared_run(self.id)
+                _ranks.shared_run(None if self._stream is None else self._stream.run)
         if self._owner:
-            self._remember()
+            self._remember(self._stream)
 
     def _begin_here(self, stream: str) -> _native.Stream:
         if self._join is not None:
@@ -171,10 +174,10 @@ class Run(LogMethods):
         digest = hashlib.sha256(f"{self.experiment}\0{self.name}".encode()).hexdigest()[:32]
         return self._place.settings.spool_dir / "runs" / f"{digest}.json"
 
-    def _remember(self) -> None:
+    def _remember(self, stream: _native.Stream) -> None:
         self._memory.parent.mkdir(mode=0o700, exist_ok=True)
         fresh = self._memory.with_suffix(f".{os.getpid()}")
-        fresh.write_text(json.dumps({"run": self.id, "name": self.name}), encoding="utf-8")
+        fresh.write_text(json.dumps({"run": stream.run, "name": self.name}), encoding="utf-8")
         fresh.replace(self._memory)
 
     def finish(self, status: RunStatus = "completed", *, timeout: float | None = None) -> None:
@@ -218,6 +221,12 @@ class Run(LogMethods):
         except FlushTimeoutError as error:
             raise FlushTimeoutError(f"{error}; the run is sealed once the ledger takes them") from None
         self._memory.unlink(missing_ok=True)
+
+    def release(self) -> None:
+        """Lets go of the stream, for the next process to take. Private to the package."""
+        self._stream = None
+        if self._state == "open":
+            self._state = "ended"
 
     def __enter__(self) -> Run:
         return self.start()

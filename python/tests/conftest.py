@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,12 @@ import pytest
 
 from rlhf_audit_trail import AuditableRLHF
 
-from . import support
 from .support import ADMIN, Server
 
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(support.os.environ):
+    for name in list(os.environ):
         if name.startswith("RLHF_AUDIT_") and name != "RLHF_AUDIT_BINARY":
             monkeypatch.delenv(name)
     for name in ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK"):
@@ -41,12 +41,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def auditor_at(tmp_path: Path) -> Iterator[Callable[..., AuditableRLHF]]:
-    """Makes auditors for a server, with a spool in the test's directory; errors are raised unless a test says otherwise."""
+    """Makes auditors for a server, with a spool in the test's directory. Errors are raised unless a test says so."""
     made: list[AuditableRLHF] = []
 
     def make(server: Server, **options: Any) -> AuditableRLHF:
-        options = {"token": ADMIN, "spool_dir": tmp_path / "spool", "on_error": "raise"} | options
-        auditor = AuditableRLHF("tiny-gpt", server=server.url, **options)
+        given: dict[str, Any] = {"token": ADMIN, "spool_dir": tmp_path / "spool", "on_error": "raise"}
+        auditor = AuditableRLHF("tiny-gpt", server=server.url, **(given | options))
         made.append(auditor)
         return auditor
 
@@ -54,7 +54,7 @@ def auditor_at(tmp_path: Path) -> Iterator[Callable[..., AuditableRLHF]]:
     for auditor in made:
         try:
             auditor.close(timeout=1.0)
-        except Exception as error:  # noqa: BLE001 - some tests leave what cannot be sent
+        except Exception as error:
             print(f"at the end: {error}")
 
 

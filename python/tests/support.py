@@ -167,7 +167,7 @@ def verify(target: Path, *args: str | Path, code: int = 0) -> dict[str, Any]:
     return dict(json.loads(command("verify", target, *args, "--json", code=code)))
 
 
-def script(code: str, *args: str, check: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+def script(code: str, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Runs Python code in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code), *args],
@@ -176,7 +176,7 @@ def script(code: str, *args: str, check: bool = True, **env: str) -> subprocess.
         text=True,
         timeout=DEADLINE,
     )
-    assert not check or done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done
 
 

@@ -139,7 +139,16 @@ def test_nothing_personal_is_in_the_clear(server: Server, auditor_at: Any, tmp_p
             prompts=PROMPTS, chosen=GOOD, rejected=BAD, annotator_ids=PEOPLE, rationales=["because", "of this"]
         )
         auditor.approve("release", reviewer="head@example.org", reason="looks fine")
-    for text in (PROMPTS[0], GOOD[1], BAD[0], PEOPLE[0], "because", "looks fine", "head@example.org", "the description"):
+    for text in (
+        PROMPTS[0],
+        GOOD[1],
+        BAD[0],
+        PEOPLE[0],
+        "because",
+        "looks fine",
+        "head@example.org",
+        "the description",
+    ):
         assert leaks(server.data_dir, text) == []
     # Whoever may see them does.
     bundle = auditor.export_bundle(tmp_path / "open.bundle", openings=True).read_bytes()
@@ -269,7 +278,10 @@ TWO = {"prompts": PROMPTS, "responses": GOOD}
 @pytest.mark.parametrize(
     ("columns", "words"),
     [
-        ({"prompts": PROMPTS, "responses": GOOD[:1], "ratings": [1]}, "the lengths differ: responses has 1, prompts has 2"),
+        (
+            {"prompts": PROMPTS, "responses": GOOD[:1], "ratings": [1]},
+            "lengths differ: responses has 1, prompts has 2",
+        ),
         ({**TWO, "ratings": [1, 2, 3]}, "the lengths differ: responses has 2, ratings has 3"),
         ({**TWO, "ratings": [1, math.nan]}, "ratings[1]: expected a finite number, found NaN"),
         ({**TWO, "rewards": [math.inf, 1]}, "ratings[0]: expected a finite number, found infinity"),
@@ -288,7 +300,10 @@ TWO = {"prompts": PROMPTS, "responses": GOOD}
         ({**TWO, "ratings": [1, 2], "rows": [1, 2]}, "rows: expected the name of the data set too"),
         ({"prompts": PROMPTS, "responses": [1, 2], "ratings": [1, 2]}, "responses[0]: expected a text or a list of"),
         ({"prompts": "one text", "responses": GOOD, "ratings": [1, 2]}, ""),
-        ({"responses": "ab", "ratings": [1, 2]}, "responses: expected a column: a list, an array or a series, found str"),
+        (
+            {"responses": "ab", "ratings": [1, 2]},
+            "responses: expected a column: a list, an array or a series, found str",
+        ),
         ({"responses": ["\ud800", "b"], "ratings": [1, 2]}, "responses[0]: expected a text, found half a surrogate"),
         ({"responses_a": GOOD, "responses_b": BAD}, "choices[0]: expected"),
         ({"responses_a": GOOD, "responses_b": BAD, "choices": ["a", "c"]}, 'choices[1]: expected "a", "b" or'),
@@ -298,7 +313,10 @@ TWO = {"prompts": PROMPTS, "responses": GOOD}
         ({**TWO, "ratings": [1, 2], "ranks": [1, 2]}, "found ratings and ranks"),
         ({"data": {"response": GOOD, "rating": [1, 2], "colour": BAD}}, "found colour too"),
         ({"data": 3}, "data: expected a table"),
-        ({"responses": ["x" * (1 << 20)], "ratings": [1]}, "annotations[0]: sealed.response: the value has 1048578 bytes"),
+        (
+            {"responses": ["x" * (1 << 20)], "ratings": [1]},
+            "[0]: sealed.response: the value has 1048578 bytes",
+        ),
     ],
 )
 def test_bad_input_says_what_and_where(auditor: AuditableRLHF, columns: dict[str, Any], words: str) -> None:

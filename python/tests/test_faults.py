@@ -21,6 +21,7 @@ from rlhf_audit_trail.errors import (
     ClosedError,
     FlushTimeoutError,
     LockedError,
+    NoActiveRunError,
     SpoolError,
     SpoolFullError,
     UnavailableError,
@@ -130,9 +131,9 @@ def test_a_server_that_is_down_is_waited_for(server: Server, auditor_at: Any) ->
 def test_a_run_that_ends_without_a_server_is_sealed_later(server: Server, auditor_at: Any, tmp_path: Path) -> None:
     server.stop()
     auditor = auditor_at(server, on_error="warn", flush_timeout=0.2)
-    with pytest.warns(AuditWarning, match="the run is sealed once the ledger takes them"):
-        with auditor.track_training("exp") as run:
-            auditor.log_metrics({"a": 1})
+    later = "the run is sealed once the ledger takes them"
+    with pytest.warns(AuditWarning, match=later), auditor.track_training("exp") as run:
+        auditor.log_metrics({"a": 1})
     with contextlib.suppress(AuditError):
         auditor.close(timeout=0.1)
     server.start()
@@ -261,8 +262,10 @@ def test_a_closed_auditor(server: Server, auditor_at: Any) -> None:
     run = auditor.track_training("exp").start()
     auditor.close()
     auditor.close()
-    with pytest.raises(ClosedError, match="closed"):
+    with pytest.raises(NoActiveRunError, match="is ended"):
         run.log_metrics({"a": 1})
+    with pytest.raises(ClosedError, match="the auditor is closed: make another"):
+        auditor.track_training("exp").start()
 
 
 def test_a_ledger_in_this_process(tmp_path: Path) -> None:
