@@ -290,7 +290,7 @@ TWO = {"prompts": PROMPTS, "responses": GOOD}
         ({**TWO, "ratings": [1, 2], "scale": (5, 1)}, "scale: expected (lowest, highest)"),
         (
             {**TWO, "ratings": [1, 2], "annotator_types": ["human", "alien"]},
-            'annotator_types[1]: unknown annotator type "alien"; expected one of human, expert, crowd, user, model, rule',
+            '[1]: unknown annotator type "alien"; expected one of human, expert, crowd, user, model, rule',
         ),
         ({**TWO, "ratings": [1, 2], "annotator_ids": ["a", {}]}, "annotator_ids[1]: expected an annotator's id"),
         ({**TWO, "ratings": [1, 2], "annotator_ids": [True, 1]}, "annotator_ids[0]: expected an annotator's id"),

@@ -105,9 +105,9 @@ def test_numbers_that_are_none(shared: Server, auditor_at: Any) -> None:
     ):
         careful.track_policy_update(loss=math.nan)
     auditor = auditor_at(shared, on_error="warn")
-    with auditor.track_training("metrics") as run:
-        with pytest.warns(match="kl: expected a finite number, found inf at step 0; it is left out"):
-            auditor.track_policy_update(loss=1.5, kl=math.inf)
+    left_out = "kl: expected a finite number, found inf at step 0; it is left out"
+    with auditor.track_training("metrics") as run, pytest.warns(match=left_out):
+        auditor.track_policy_update(loss=1.5, kl=math.inf)
     assert only(shared, run, "policy.updated")["body"] == {"loss": 1.5, "step": 0}
     assert only(shared, run, "incident.reported")["body"] == {"detail": "kl-not-finite", "incident": "not-recorded"}
 
