@@ -16,6 +16,13 @@ const POLICY: RetryPolicy = RetryPolicy {
     total: Duration::MAX,
 };
 
+/// A question is asked again at once: the connection may have been closed behind the answer before.
+const QUESTION: RetryPolicy = RetryPolicy {
+    first: Duration::from_millis(20),
+    longest: Duration::from_millis(200),
+    total: Duration::from_secs(1),
+};
+
 /// No server gives way to another in so short a time. After a longer pause it is looked at first: a connection that was
 /// closed meanwhile is opened again without anybody being told, and whoever listens there by then may be another.
 const SURELY_THE_SAME: Duration = Duration::from_millis(100);
@@ -76,6 +83,13 @@ impl Connection {
 
     pub(super) fn client(&self) -> Option<&Client> {
         self.client.as_ref()
+    }
+
+    /// For questions, which are asked again where the connection breaks.
+    pub(super) fn asking(&self) -> Option<Client> {
+        self.client
+            .as_ref()
+            .map(|client| client.clone().with_retry(QUESTION))
     }
 
     pub(super) fn error(&self) -> Option<&str> {
