@@ -118,7 +118,7 @@ impl Guard {
         };
         let verdict = Arc::new(Verdict::default());
         let began = Instant::now();
-        verdict.saw(began, looker.look()?);
+        verdict.take(began, looker.look())?;
         let (stop, stopped) = mpsc::channel();
         let (mut on_thread, shared) = (looker.clone(), Arc::clone(&verdict));
         on_thread.transport.set_retry(RetryPolicy::NEVER);

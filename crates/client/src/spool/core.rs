@@ -178,9 +178,9 @@ impl Core {
         Client::hasty(&self.options.server.url, self.token().text.as_deref())
     }
 
-    /// From now on nothing is taken.
-    pub(super) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+    /// From now on nothing is taken. Whether anything was until now.
+    pub(super) fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn check_open(&self) -> Result<(), SpoolError> {

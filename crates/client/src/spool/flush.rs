@@ -55,7 +55,8 @@ fn wait(core: &Core, began: Instant, timeout: Duration) -> Result<(), SpoolError
             !given_up && stream.queue().acked < *target
         };
         if targets.iter().any(waits) || core.attachments.any_unsent() {
-            return None;
+            // Nobody sends it any more.
+            return core.bell.is_stopped().then(|| core.check_open());
         }
         Some(refused(core).map_or(Ok(()), Err))
     });

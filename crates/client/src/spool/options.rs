@@ -29,6 +29,9 @@ pub struct SpoolOptions {
     pub when_full: WhenFull,
     /// What records survive once a call returned.
     pub durability: Durability,
+    /// How long after a record was acknowledged the log has to have published it; after that the promise counts as
+    /// broken, and is written down as evidence.
+    pub publish_within: Duration,
     /// The key that signs streams and owns runs; without one it is `producer.ed25519` in the directory, made at its
     /// first use.
     pub key: Option<SigningKey>,
@@ -95,7 +98,8 @@ pub struct RunSpec {
 }
 
 impl SpoolOptions {
-    /// The usual options: 4 GiB, a minute's wait when that is full, records that survive the process.
+    /// The usual options: 4 GiB, a minute's wait when that is full, records that survive the process, a minute for the
+    /// log to publish them.
     pub fn new(
         dir: impl Into<PathBuf>,
         server: Target,
@@ -111,6 +115,7 @@ impl SpoolOptions {
                 timeout: Duration::from_mins(1),
             },
             durability: Durability::Process,
+            publish_within: Duration::from_mins(1),
             key: None,
             producer,
             software: None,

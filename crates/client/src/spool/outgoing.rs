@@ -43,8 +43,8 @@ pub(super) struct Outgoing {
     stuck: AtomicBool,
     writer: Mutex<Writer>,
     queue: Mutex<Queue>,
-    /// Let go when the stream is.
-    _lock: Lock,
+    /// Let go when the stream or the spool is.
+    lock: Mutex<Option<Lock>>,
 }
 
 /// Where a stream comes from.
@@ -207,7 +207,7 @@ impl Outgoing {
                 state,
             }),
             queue: Mutex::new(queue),
-            _lock: lock,
+            lock: Mutex::new(Some(lock)),
         })
     }
 
@@ -234,6 +234,17 @@ impl Outgoing {
 
     pub(super) fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Ordering::Release);
+    }
+
+    /// Another process may have it from now on.
+    pub(super) fn release(&self) {
+        let mut writer = self.writer();
+        if !matches!(writer.state, State::Ended(_)) {
+            let why = "the spool was closed; open it again and join the run".to_owned();
+            writer.state = State::Ended(Ending::Closed(why));
+        }
+        writer.tail.let_go();
+        lock(&self.lock).take();
     }
 
     /// Whether drafts can be written to it.

@@ -24,8 +24,6 @@ use crate::memory::{Published, Seen};
 
 /// A stream's proofs are taken so far apart.
 const TAKE_EVERY: Duration = Duration::from_secs(10);
-/// What is acknowledged is published within a quarter of a second; so long after, the promise counts as broken.
-const DEADLINE: Duration = Duration::from_mins(1);
 /// So many proofs of a stream are kept: each is evidence for all records before it.
 const KEPT: usize = 16;
 
@@ -194,7 +192,7 @@ impl Receipts {
         }
         // Only time in which the log was looked at counts.
         let waited = seen.began.saturating_duration_since(promise.acknowledged);
-        if waited < DEADLINE {
+        if waited < core.options.publish_within {
             self.asked = Some(promise);
             return Ok(());
         }

@@ -41,7 +41,9 @@ impl Running {
     /// Flushes, finishes, and stops.
     pub(super) fn close(&self, timeout: Duration) -> Result<(), SpoolError> {
         let deadline = Instant::now() + timeout;
-        self.core.close();
+        if !self.core.close() {
+            return Ok(());
+        }
         let flushed = flush(&self.core, timeout);
         if flushed.is_ok() {
             let finish = deadline.min(Instant::now() + FINISH_WITHIN);
@@ -50,23 +52,31 @@ impl Running {
             // What is not done is done by the next process.
             let _: Option<()> = self.core.moved.wait_until(finish, tidied);
         }
-        self.stop();
+        if self.stop() {
+            // Handles may live on.
+            for stream in self.core.streams().drain(..) {
+                stream.release();
+            }
+        }
         flushed
     }
 
-    fn stop(&self) {
+    /// Whether the thread has ended.
+    fn stop(&self) -> bool {
         self.core.bell.stop();
         let Some(thread) = lock(&self.thread).take() else {
-            return;
+            return false;
         };
         let deadline = Instant::now() + LET_GO_AFTER;
         let ended = || thread.is_finished().then_some(());
         let _: Option<()> = self.core.moved.wait_until(deadline, ended);
-        if thread.is_finished() {
+        // Else it ends once the server has answered it, or with the process.
+        let ended = thread.is_finished();
+        if ended {
             // It ends itself, or a defect ended it, which is no reason to end the caller.
             let _ = thread.join();
         }
-        // Else it ends once the server has answered it, or with the process.
+        ended
     }
 }
 

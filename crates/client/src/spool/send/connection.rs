@@ -16,6 +16,17 @@ const POLICY: RetryPolicy = RetryPolicy {
     total: Duration::MAX,
 };
 
+/// A question is asked again at once: the connection may have been closed behind the answer before.
+const QUESTION: RetryPolicy = RetryPolicy {
+    first: Duration::from_millis(20),
+    longest: Duration::from_millis(200),
+    total: Duration::from_secs(1),
+};
+
+/// No server gives way to another in so short a time. After a longer pause it is looked at first: a connection that was
+/// closed meanwhile is opened again without anybody being told, and whoever listens there by then may be another.
+const SURELY_THE_SAME: Duration = Duration::from_millis(100);
+
 /// How long to leave alone what failed.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
@@ -55,8 +66,8 @@ pub(super) struct Connection {
     token: u64,
     backoff: Backoff,
     error: Option<String>,
-    /// The last request got no answer: another server may be there by now.
-    doubtful: bool,
+    /// When the server last answered on a connection that still stood; `None` where it has not since something failed.
+    answered: Option<Instant>,
 }
 
 impl Connection {
@@ -66,7 +77,7 @@ impl Connection {
             token: 0,
             backoff: Backoff::default(),
             error: None,
-            doubtful: false,
+            answered: None,
         }
     }
 
@@ -74,12 +85,19 @@ impl Connection {
         self.client.as_ref()
     }
 
+    /// For questions, which are asked again where the connection breaks.
+    pub(super) fn asking(&self) -> Option<Client> {
+        self.client
+            .as_ref()
+            .map(|client| client.clone().with_retry(QUESTION))
+    }
+
     pub(super) fn error(&self) -> Option<&str> {
         self.error.as_deref()
     }
 
     pub(super) fn is_ready(&self) -> bool {
-        self.client.is_some() && !self.doubtful && !self.is_resting()
+        self.client.is_some() && self.answered.is_some() && !self.is_resting()
     }
 
     pub(super) fn is_resting(&self) -> bool {
@@ -97,12 +115,13 @@ impl Connection {
     pub(super) fn succeed(&mut self) {
         self.backoff.succeed();
         self.error = None;
+        self.answered = Some(Instant::now());
     }
 
     pub(super) fn fail(&mut self, why: String, asked: Option<Duration>) {
         self.backoff.fail(asked);
         self.error = Some(why);
-        self.doubtful = true;
+        self.answered = None;
     }
 
     /// Makes the client, or looks whether the log is the one it was: before anything is sent to it. `false` where it does
@@ -114,21 +133,31 @@ impl Connection {
                 Ok(client.with_token(token.text.as_deref()))
             }
             Some(client) => Ok(client),
-            None => make(core, token.text.as_deref()),
+            // It looks when it is made.
+            None => {
+                let made = make(core, token.text.as_deref());
+                self.answered = made.is_ok().then(Instant::now);
+                made
+            }
         };
         self.token = token.number;
+        let surely_the_same = self
+            .answered
+            .is_some_and(|answered| answered.elapsed() < SURELY_THE_SAME);
         let looked = made.and_then(|client| {
-            let looked = if self.doubtful {
-                client.look()
-            } else {
+            let looked = if surely_the_same {
                 client.doubted()
+            } else {
+                client.look()
             };
             self.client = Some(client);
             looked
         });
         match looked {
             Ok(()) => {
-                self.doubtful = false;
+                if !surely_the_same {
+                    self.answered = Some(Instant::now());
+                }
                 Ok(true)
             }
             Err(ClientError::Contradiction { what, evidence }) => {

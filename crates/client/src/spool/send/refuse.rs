@@ -158,7 +158,7 @@ impl Sender {
         batch: &Batch,
         over: bool,
     ) -> Result<Arc<Outgoing>, SpoolError> {
-        let client = self.connection.client();
+        let client = self.connection.asking();
         let (scope, taken) = if over {
             (Scope::Ledger, None)
         } else {
@@ -259,7 +259,7 @@ impl Sender {
         if batch.first_seq > 0 || starts {
             return true;
         }
-        let Some(client) = self.connection.client() else {
+        let Some(client) = self.connection.asking() else {
             return false;
         };
         match client.run(run.as_str()) {

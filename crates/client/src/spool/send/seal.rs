@@ -38,10 +38,10 @@ impl Sender {
                 continue;
             }
             let stream = lane.stream.clone();
-            let (Some(client), Some(run)) = (self.connection.client(), stream.scope.run()) else {
+            let (Some(client), Some(run)) = (self.connection.asking(), stream.scope.run()) else {
                 continue;
             };
-            let sealed = self.try_seal(client, &stream, run);
+            let sealed = self.try_seal(&client, &stream, run);
             let lane = &mut self.lanes[at];
             match sealed {
                 Ok(()) => {}

@@ -208,17 +208,17 @@ impl Sender {
 
     /// Asks for the proofs that are due, and tells of promises that were not kept.
     fn ask_for_receipts(&mut self, seen: &Seen, finishing: bool) {
-        let Some(client) = self.connection.client() else {
+        let Some(client) = self.connection.asking() else {
             return;
         };
         for lane in &mut self.lanes {
-            let asked = lane.receipts.tend(&self.core, client, seen, finishing);
+            let asked = lane.receipts.tend(&self.core, &client, seen, finishing);
             if let Err(broken) = asked {
                 tell_of(&self.core, Some(&lane.stream), &broken);
             }
         }
         for receipts in &mut self.receipts {
-            if let Err(broken) = receipts.tend(&self.core, client, seen, finishing) {
+            if let Err(broken) = receipts.tend(&self.core, &client, seen, finishing) {
                 tell_of(&self.core, None, &broken);
             }
         }
