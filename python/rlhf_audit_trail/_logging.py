@@ -302,13 +302,15 @@ class LogMethods(ABC):
         step: int | None = None,
         metrics: Mapping[str, Any] | None = None,
         parent: str | None = None,
+        tensors: Literal["auto", "always", "never"] = "auto",
     ) -> str | None:
         """Records that a model was saved. The record's name.
 
         The weights at `path` (a file or a folder: safetensors, sharded or not, torch checkpoints, optimizer state,
         tokenizer, whatever is there) are hashed as they are, per file and per tensor, on all cores, without loading
-        a file whole; the manifest is an attachment. Without a path only the moment is recorded. `model` gives the
-        number of parameters, `parent` the name of the model checkpoint it was trained from.
+        a file whole; the manifest is an attachment. `tensors` says whether each tensor is hashed besides its file:
+        always, never, or where it takes hardly longer (``auto``). Without a path only the moment is recorded.
+        `model` gives the number of parameters, `parent` the name of the model checkpoint it was trained from.
 
         Raises:
             FileError: a file cannot be read, or changed while it was hashed.
@@ -319,7 +321,7 @@ class LogMethods(ABC):
             body: dict[str, Any] = {"files": [], **_given(epoch=epoch, step=step, parent=parent)}
             attachments: dict[str, tuple[str, int]] = {}
             if path is not None:
-                files, manifest = _weights.manifest(Path(path))
+                files, manifest = _weights.manifest(Path(path), tensors)
                 attachments["manifest"] = run.spool.attach(manifest)
                 if len(files) <= _MAX_FILES:
                     body["files"] = files

@@ -8,7 +8,7 @@ from typing import Any
 from . import _native
 
 
-def manifest(path: Path) -> tuple[list[dict[str, Any]], bytes]:
+def manifest(path: Path, tensors: str) -> tuple[list[dict[str, Any]], bytes]:
     """The files of a saved model, for the record; and the manifest, for its attachment."""
-    files, text = _native.manifest(path)
+    files, text = _native.manifest(path, tensors)
     return [{"name": name, "bytes": size, "sha256": sha256} for name, size, sha256 in files], text

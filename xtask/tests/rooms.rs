@@ -20,7 +20,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // The native half of the SDK: a client, and a ledger in the process where there is no server.
     (
         "python",
-        &["tlog", "record", "client", "verify", "ledger", "server"],
+        &[
+            "tlog", "record", "client", "verify", "ledger", "server", "weights",
+        ],
     ),
     ("testkit", &["tlog", "record", "store"]),
     // Not a room: it calls the readers of all of them.

@@ -40,6 +40,11 @@ impl Raise {
         Self::new("SpoolError", message)
     }
 
+    /// Files that somebody named.
+    pub(crate) fn unreadable(error: impl std::error::Error) -> Self {
+        Self::new("FileError", error)
+    }
+
     /// A file that somebody named.
     pub(crate) fn file(action: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         let message = format!("cannot {action} {}: {error}", path.display());

@@ -16,10 +16,11 @@ mod pseudonyms;
 mod reads;
 mod rewards;
 mod rows;
-mod seconds;
 mod spool;
 mod stream;
 mod verification;
+mod waiting;
+mod weights;
 
 use pyo3::prelude::*;
 
@@ -38,6 +39,8 @@ mod _native {
     use super::stream::Stream;
     #[pymodule_export]
     use super::verification::verify_bundle;
+    #[pymodule_export]
+    use super::weights::manifest;
 
     use pyo3::prelude::*;
 

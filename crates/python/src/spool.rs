@@ -16,8 +16,8 @@ use crate::environment::{SystemClock, SystemEntropy};
 use crate::errors::Raise;
 use crate::json;
 use crate::pseudonyms::Pseudonyms;
-use crate::seconds;
 use crate::stream::Stream;
+use crate::waiting;
 
 /// A directory of records on their way to a ledger, and the thread that sends them.
 #[pyclass(frozen, module = "rlhf_audit_trail._native")]
@@ -71,7 +71,7 @@ impl Spool {
         }
         options.when_full = match on_full {
             "block" => WhenFull::Block {
-                timeout: seconds::duration(full_timeout, "full_timeout")?,
+                timeout: waiting::duration(full_timeout, "full_timeout")?,
             },
             "fail" => WhenFull::Fail,
             other => return Err(unknown("on_full", other, "\"block\" or \"fail\"").into()),
@@ -159,9 +159,8 @@ impl Spool {
     /// Waits until what was accepted is durable at the ledger.
     #[pyo3(signature = (timeout=None))]
     fn flush(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let timeout = seconds::duration(timeout, "timeout")?;
-        py.detach(|| self.inner.flush(timeout))
-            .map_err(|error| Raise::from(error).into())
+        let timeout = waiting::duration(timeout, "timeout")?;
+        waiting::piecewise(py, timeout, |piece| self.inner.flush(piece))
     }
 
     /// How it is doing.
@@ -197,7 +196,7 @@ impl Spool {
     /// Flushes and ends.
     #[pyo3(signature = (timeout=None))]
     fn close(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<()> {
-        let timeout = seconds::duration(timeout, "timeout")?;
+        let timeout = waiting::duration(timeout, "timeout")?;
         py.detach(|| self.inner.clone().close(timeout))
             .map_err(|error| Raise::from(error).into())
     }

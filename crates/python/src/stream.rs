@@ -15,7 +15,7 @@ use crate::errors::Raise;
 use crate::json;
 use crate::pseudonyms::Pseudonyms;
 use crate::rewards::Rewards;
-use crate::seconds;
+use crate::waiting;
 
 /// The leaf hashes of records, and the opaque names of what they are about.
 type Logged = (Vec<String>, Vec<String>);
@@ -129,10 +129,9 @@ impl Stream {
                 return Err(Raise::input(message).into());
             }
         };
-        let timeout = seconds::duration(timeout, "timeout")?;
-        let receipt = py
-            .detach(|| self.inner.seal(status, timeout))
-            .map_err(Raise::from)?;
+        let timeout = waiting::duration(timeout, "timeout")?;
+        let seal = |piece| self.inner.seal(status, piece);
+        let receipt = waiting::piecewise(py, timeout, seal)?;
         self.pseudonyms.forget();
         Ok(receipt.index)
     }
