@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import pytest
 from rlhf_audit_trail import AuditableRLHF, AuditWarning
 from rlhf_audit_trail.errors import AuthenticationError, ClosedError, InputError, NoActiveRunError, RefusedError
 
-from .support import ADMIN, Server, script
+from .support import ADMIN, DEADLINE, Server, environment, script
 
 
 def status(server: Server, run: Any) -> str:
@@ -374,3 +378,65 @@ def test_no_current_run_is_no_state_of_others(shared: Server, auditor: Auditable
     assert record["body"]["metrics"] == {"outer": 1}
     with pytest.raises(NoActiveRunError):
         auditor.log_metrics({"a": 1})
+
+
+RANK = """
+    import os, sys
+    import torch.distributed as distributed
+    from rlhf_audit_trail import AuditableRLHF
+
+    distributed.init_process_group("gloo")
+    auditor = AuditableRLHF("m", on_error="raise")
+    with auditor.track_training("ranks", distributed=True) as run:
+        for step in range(20):
+            auditor.log_metrics({"rank": auditor.rank}, step=step)
+    print(run.id, flush=True)
+    distributed.destroy_process_group()
+"""
+
+
+def test_ranks_of_torch(server: Server, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: ranks are tested where it is")
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+    ranks = []
+    for rank in range(3):
+        env = environment(
+            RLHF_AUDIT_SERVER=server.url,
+            RLHF_AUDIT_TOKEN=ADMIN,
+            RLHF_AUDIT_SPOOL_DIR=str(tmp_path / f"spool{rank % 2}"),
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=str(port),
+            WORLD_SIZE="3",
+            RANK=str(rank),
+        )
+        code = textwrap.dedent(RANK)
+        ranks.append(subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, text=True))
+    runs = {rank.communicate(timeout=DEADLINE)[0].strip() for rank in ranks}
+    assert [rank.returncode for rank in ranks] == [0, 0, 0]
+    (run,) = runs
+    assert server.run(run)["status"] == "completed"
+    assert server.kinds(run) == {"run.started": 1, "metric.logged": 60, "run.sealed": 1}
+    assert {record["stream"] for record in server.records(run)} == {"rank0", "rank1", "rank2"}
+    assert server.verify()["verdict"] == "verified"
+
+
+def test_interrupting_what_waits(server: Server, tmp_path: Path) -> None:
+    code = """
+        import signal, sys, time
+        from rlhf_audit_trail import AuditableRLHF
+
+        auditor = AuditableRLHF("m", on_error="raise", server="http://127.0.0.1:9", token="t")
+        auditor.track_training("exp").start()
+        signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.alarm(1)
+        began = time.monotonic()
+        try:
+            auditor.flush(timeout=600)
+        except KeyboardInterrupt:
+            print(time.monotonic() - began)
+        import rlhf_audit_trail._place as place
+        place.EXIT_TIMEOUT = 0.1
+    """
+    assert float(script(code, RLHF_AUDIT_SPOOL_DIR=str(tmp_path / "spool")).stdout) < 30
