@@ -10,18 +10,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tlog", &[]),
     ("record", &["tlog"]),
     ("store", &["tlog", "record"]),
-    ("verify", &["tlog", "record"]),
+    ("weights", &["record"]),
+    ("verify", &["tlog", "record", "weights"]),
     ("monitor", &["tlog", "record", "verify"]),
     ("import", &["record"]),
     ("report", &["tlog", "record"]),
     ("client", &["tlog", "record", "verify"]),
     ("ledger", &["tlog", "record", "store", "verify"]),
     ("server", &["tlog", "record", "ledger", "report"]),
+    // The native half of the SDK: a client, and a ledger in the process where there is no server.
+    (
+        "python",
+        &[
+            "tlog", "record", "client", "verify", "ledger", "server", "weights",
+        ],
+    ),
     ("testkit", &["tlog", "record", "store"]),
     // Not a room: it calls the readers of all of them.
     (
         "fuzz-targets",
-        &["tlog", "record", "store", "ledger", "verify"],
+        &["tlog", "record", "store", "ledger", "verify", "client"],
     ),
     // Not a room, but held to the faces a user has: it measures the binary.
     ("benches", &["record", "client"]),

@@ -14,7 +14,7 @@ use ledger::{Ledger, Role};
 
 use crate::commands::serve::asked_to_stop;
 use crate::outcome::{Failure, Outcome};
-use crate::place::{client_failure, ledger_failure, ledger_options, run_server};
+use crate::place::{client_failure, ledger_failure, ledger_options};
 
 /// Perform a small real RLHF run and show what the ledger makes of it
 #[derive(Debug, clap::Args)]
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let served = Arc::clone(&ledger);
     let thread = std::thread::spawn(move || {
-        run_server(
+        server::embedded::run(
             listener,
             Arc::clone(&served),
             server::Options::default(),

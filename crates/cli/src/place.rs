@@ -3,15 +3,13 @@
 //! A data directory is opened and served to this very process over loopback, so that every command goes through the
 //! one interface that every user has, and there is one path to test. The session's token never leaves the process.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
-use base64::Engine as _;
 use client::{Client, ClientError, Memory, RetryPolicy};
 use ledger::{Ledger, LedgerError};
-use record::{Entropy, SigningKey};
+use record::SigningKey;
+use server::{Embedded, EmbeddedError};
 
 use crate::environment::{SystemClock, SystemEntropy};
 use crate::location::LocationArgs;
@@ -55,14 +53,6 @@ pub(crate) struct PlaceArgs {
 pub(crate) struct Place {
     pub(crate) client: Client,
     embedded: Option<Embedded>,
-}
-
-struct Embedded {
-    ledger: Arc<Ledger>,
-    /// Lets this process in.
-    token: String,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<JoinHandle<Result<(), server::ServerError>>>,
 }
 
 impl PlaceArgs {
@@ -175,68 +165,21 @@ pub(crate) fn ledger_options() -> ledger::Options {
     options
 }
 
-/// Serves until `shutdown`, on a runtime of its own.
-pub(crate) fn run_server(
-    listener: std::net::TcpListener,
-    ledger: Arc<Ledger>,
-    options: server::Options,
-    shutdown: impl Future<Output = ()>,
-) -> Result<(), server::ServerError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(async {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        server::serve(listener, ledger, options, shutdown).await
-    })
-}
-
 impl Place {
     /// Serves a ledger to this process over loopback.
     pub(crate) fn serve(ledger: Ledger) -> Result<Self, Failure> {
-        let ledger = Arc::new(ledger);
-        let mut secret = [0; 32];
-        SystemEntropy.fill(&mut secret);
-        let token = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(secret);
-        let options = server::Options {
-            session_token: Some(token.clone()),
-            ..server::Options::default()
-        };
-        let listener =
-            std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).map_err(|e| {
-                Failure::unavailable(format!("cannot listen on the loopback address: {e}"))
-            })?;
-        let address = listener.local_addr().map_err(|e| {
-            Failure::unavailable(format!("the loopback listener has no address: {e}"))
-        })?;
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let served = Arc::clone(&ledger);
-        let thread = std::thread::spawn(move || {
-            run_server(listener, served, options, async {
-                // An error only says that the sender is gone, which is an order to stop as well.
-                let _ = stopped.await;
-            })
-        });
+        let embedded = Embedded::serve(ledger, &SystemEntropy).map_err(embedded_failure)?;
         let client =
-            Client::new(&format!("http://{address}"), Some(&token)).map_err(client_failure)?;
+            Client::new(&embedded.url(), Some(embedded.token())).map_err(client_failure)?;
         Ok(Self {
             client,
-            embedded: Some(Embedded {
-                ledger,
-                token,
-                stop: Some(stop),
-                thread: Some(thread),
-            }),
+            embedded: Some(embedded),
         })
     }
 
     /// The log, as an auditor with a reader's token sees it.
     pub(crate) fn log(&self) -> Result<verify::Source, Failure> {
-        let token = self
-            .embedded
-            .as_ref()
-            .map(|embedded| embedded.token.as_str());
+        let token = self.embedded.as_ref().map(Embedded::token);
         verify::Source::url(&format!("{}/log", self.client.url()), token)
             .map_err(Failure::unavailable)
     }
@@ -245,33 +188,10 @@ impl Place {
     /// meanwhile is told of.
     pub(crate) fn close(mut self) -> Result<(), Failure> {
         self.client.conclude().map_err(client_failure)?;
-        self.shut_down()
-    }
-
-    fn shut_down(&mut self) -> Result<(), Failure> {
-        let Some(mut embedded) = self.embedded.take() else {
-            return Ok(());
-        };
-        drop(embedded.stop.take());
-        if let Some(thread) = embedded.thread.take() {
-            match thread.join() {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(Failure::unavailable(error)),
-                Err(_) => {
-                    return Err(Failure::unavailable(
-                        "the embedded server died of a defect; please report it",
-                    ));
-                }
-            }
+        match self.embedded.take() {
+            Some(embedded) => embedded.close().map_err(embedded_failure),
+            None => Ok(()),
         }
-        embedded.ledger.close().map_err(ledger_failure)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // A command that failed reports its own error; what was acknowledged is on disk either way.
-        let _ = self.shut_down();
     }
 }
 
@@ -300,5 +220,13 @@ pub(crate) fn ledger_failure(error: LedgerError) -> Failure {
         | LedgerError::Rotation { .. }
         | LedgerError::Ended { .. } => Failure::input(error),
         _ => Failure::unavailable(error),
+    }
+}
+
+/// A ledger that could not be served, or not be closed.
+fn embedded_failure(error: EmbeddedError) -> Failure {
+    match error {
+        EmbeddedError::Ledger(error) => ledger_failure(error),
+        error => Failure::unavailable(error),
     }
 }

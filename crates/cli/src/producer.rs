@@ -1,10 +1,10 @@
 //! The command line as a producer: drafts in, signed and batched records out.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use client::{Client, ClientError, Receipt, Recorder, Sink, Wait};
-use record::kinds::{RunStatus, StreamEnd};
+use record::kinds::RunStatus;
 use record::{
     Draft, ProducerName, PublicKey, RunId, Scope, SigningKey, StreamName, StreamWriter, Submission,
 };
@@ -147,21 +147,8 @@ impl<'a> Producer<'a> {
     pub(crate) fn seal(mut self, run: RunId, status: RunStatus) -> Result<u64, Failure> {
         self.flush()?;
         let own = self.recorder.writer().stream();
-        let others = self
-            .client
-            .streams(run.as_str())
-            .map_err(client_failure)?
-            .into_iter()
-            .filter(|stream| stream.stream != own)
-            .map(|stream| {
-                StreamEnd::new(
-                    stream.stream,
-                    stream.next_seq.saturating_sub(1),
-                    stream.head,
-                )
-            })
-            .collect();
         let client = self.client;
+        let others = client.other_ends(run, own).map_err(client_failure)?;
         let receipt = self.recorder.seal(status, others).map_err(client_failure)?;
         let index = receipt
             .map(|receipt| receipt.index)
@@ -173,31 +160,14 @@ impl<'a> Producer<'a> {
 
 /// Waits until a published checkpoint covers the record at `index`.
 fn wait_published(client: &Client, index: u64) -> Result<(), Failure> {
-    let deadline = Instant::now() + PUBLISH_DEADLINE;
-    loop {
-        match client.proof(index) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => {}
-            // A producer's token cannot read proofs; the checkpoint's size is public.
-            Err(error) if error.problem().is_some_and(|problem| problem.status == 403) => {
-                let size = client
-                    .checkpoint()
-                    .ok()
-                    .and_then(|note| note.lines().nth(1)?.parse::<u64>().ok());
-                if size.is_some_and(|size| size > index) {
-                    return Ok(());
-                }
-            }
-            Err(error) => return Err(client_failure(error)),
-        }
-        if Instant::now() > deadline {
-            return Err(Failure::unavailable(format!(
-                "record #{index} is durable, but was not published within {} s",
-                PUBLISH_DEADLINE.as_secs()
-            ))
-            .with_hint("see the server's log for why publishing is behind"));
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    match client.published(index, PUBLISH_DEADLINE) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(Failure::unavailable(format!(
+            "record #{index} is durable, but was not published within {} s",
+            PUBLISH_DEADLINE.as_secs()
+        ))
+        .with_hint("see the server's log for why publishing is behind")),
+        Err(error) => Err(client_failure(error)),
     }
 }
 

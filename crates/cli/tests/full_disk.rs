@@ -5,55 +5,13 @@
 
 mod common;
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::io::{Read as _, Write as _};
 
 use client::{Client, Wait};
+use common::disk::{Tmpfs, fill};
 use common::load::{Producer, client, settle};
 use common::{ADMIN, Desk, Server, eventually};
-
-/// A tmpfs, unmounted when dropped.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    /// `None`, said aloud, where mounting is not allowed.
-    fn mount(at: &Path, megabytes: u32) -> Option<Self> {
-        fs::create_dir(at).unwrap();
-        let size = format!("size={megabytes}m");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
-            .arg(at)
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self(at.to_path_buf())),
-            other => {
-                eprintln!("skipped: no file system can be mounted here: {other:?}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
-    }
-}
-
-/// Takes all the room there is but so many bytes.
-fn fill(ballast: &Path, leave: u64) {
-    let mut file = File::create(ballast).unwrap();
-    let full = loop {
-        if let Err(error) = file.write_all(&[0; 4_096]) {
-            break error;
-        }
-    };
-    assert_eq!(full.kind(), io::ErrorKind::StorageFull);
-    let length = file.metadata().unwrap().len();
-    file.set_len(length.saturating_sub(leave)).unwrap();
-}
 
 /// Sends until the server has no room, and gives the answer's head then.
 fn refused(server: &Server, client: &Client, producer: &mut Producer) -> String {

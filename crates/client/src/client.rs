@@ -3,20 +3,25 @@
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use record::kinds::StreamEnd;
 use record::{RunId, StreamName, Submission};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
 use crate::error::ClientError;
-use crate::memory::{Guard, Memory};
+use crate::memory::{Guard, Memory, Seen};
 use crate::retry::RetryPolicy;
-use crate::transport::{Payload, Transport};
+use crate::transport::{Patience, Payload, Transport};
 use crate::types::{
-    Appended, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage, RecordQuery,
-    RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,
+    Appended, BundleParts, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage,
+    RecordQuery, RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,
 };
+
+/// Publishing takes a quarter of a second.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A ledger's server. Clones share its connections, which are kept open between calls.
 #[derive(Clone)]
@@ -45,6 +50,23 @@ impl Client {
         self
     }
 
+    /// The same client with another token.
+    #[must_use]
+    pub fn with_token(mut self, token: Option<&str>) -> Self {
+        self.transport.set_token(token);
+        self
+    }
+
+    /// A client for questions that can go without an answer: it asks once and waits two seconds.
+    pub(crate) fn hasty(url: &str, token: Option<&str>) -> Result<Self, ClientError> {
+        let mut transport = Transport::with_patience(url, token, &Patience::SHORT)?;
+        transport.set_retry(RetryPolicy::NEVER);
+        Ok(Self {
+            transport,
+            guard: None,
+        })
+    }
+
     /// The same client as a witness of its server: looks now whether the log has grown from what was
     /// remembered, and goes on looking once a second for as long as the client lives.
     ///
@@ -65,9 +87,28 @@ impl Client {
         self.guard.as_ref().map_or(Ok(()), |guard| guard.conclude())
     }
 
+    /// Looks now, once, whether the log has grown from what is remembered.
+    pub(crate) fn look(&self) -> Result<(), ClientError> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.look())
+    }
+
+    /// As far as is known by now, without looking.
+    pub(crate) fn doubted(&self) -> Result<(), ClientError> {
+        self.guard.as_ref().map_or(Ok(()), |guard| guard.check())
+    }
+
+    /// The last look that found nothing wrong.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        self.guard.as_ref().and_then(|guard| guard.seen())
+    }
+
     /// The server's address, without a slash at its end.
     pub fn url(&self) -> &str {
         self.transport.base()
+    }
+
+    pub(crate) fn transport(&self) -> &Transport {
+        &self.transport
     }
 
     /// Starts a run on the server's own stream.
@@ -99,7 +140,7 @@ impl Client {
         self.get(&format!("/v1/runs/{}", encode(run)))
     }
 
-    /// How far each stream of a run is.
+    /// How far each stream of a run, or of the scope `ledger`, is.
     ///
     /// # Errors
     /// As every call.
@@ -126,6 +167,18 @@ impl Client {
             Err(ClientError::Refused(problem)) if problem.status == 404 => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Where the streams of a run end, all but one, as a `run.sealed` in that one lists them.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn other_ends(&self, run: RunId, own: StreamName) -> Result<Vec<StreamEnd>, ClientError> {
+        let streams = self.streams(run.as_str())?.into_iter();
+        Ok(streams
+            .filter(|stream| stream.stream != own)
+            .map(|stream| stream.end())
+            .collect())
     }
 
     /// Seals a run that the server owns; `status` is `completed`, `failed` or `aborted`.
@@ -208,6 +261,26 @@ impl Client {
         self.transport.text(&format!("/v1/records/{index}/proof"))
     }
 
+    /// Waits until a published checkpoint covers the record at `index`, and gives its proof; `None` where that takes
+    /// longer than `patience`.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn published(&self, index: u64, patience: Duration) -> Result<Option<String>, ClientError> {
+        let began = Instant::now();
+        loop {
+            match self.proof(index) {
+                Ok(proof) => return Ok(Some(proof)),
+                Err(ClientError::Refused(problem)) if problem.code == "not-published" => {}
+                Err(error) => return Err(error),
+            }
+            if began.elapsed() >= patience {
+                return Ok(None);
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+
     /// Downloads a run's bundle, with the openings of its sealed values where `openings` (admin
     /// only). Returns the bytes written; what was written before an error is not a bundle.
     ///
@@ -219,26 +292,60 @@ impl Client {
         openings: bool,
         out: &mut impl Write,
     ) -> Result<u64, ClientError> {
-        let path = format!("/v1/runs/{}/bundle?openings={openings}", encode(run));
-        let response = self.transport.send(&Method::GET, &path, None, true)?;
+        let parts = BundleParts {
+            openings,
+            ..BundleParts::default()
+        };
+        self.bundle_with(run, parts, out)
+    }
+
+    /// As [`Client::bundle`], with the parts that are named.
+    ///
+    /// # Errors
+    /// As [`Client::bundle`].
+    pub fn bundle_with(
+        &self,
+        run: &str,
+        parts: BundleParts,
+        out: &mut impl Write,
+    ) -> Result<u64, ClientError> {
+        let BundleParts {
+            openings,
+            attachments,
+        } = parts;
+        let mut path = format!("/v1/runs/{}/bundle?openings={openings}", encode(run));
+        if !attachments {
+            path.push_str("&attachments=false");
+        }
+        self.download(&path, "bundle", &mut |piece| out.write_all(piece))
+    }
+
+    /// Shows what is at `path`, piece by piece, and gives how many bytes that was.
+    pub(crate) fn download(
+        &self,
+        path: &str,
+        what: &str,
+        show: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+    ) -> Result<u64, ClientError> {
+        let response = self.transport.send(&Method::GET, path, None, true)?;
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; 64 << 10];
-        let mut written = 0;
+        let mut shown = 0;
         loop {
             let read = match io::Read::read(&mut body, &mut buffer) {
-                Ok(0) => return Ok(written),
+                Ok(0) => return Ok(shown),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
                     return Err(ClientError::Unavailable {
                         what: format!("{}{path}", self.url()),
-                        why: format!("the bundle broke off after {written} bytes: {error}"),
+                        why: format!("the {what} broke off after {shown} bytes: {error}"),
+                        asked: None,
                     });
                 }
             };
-            out.write_all(&buffer[..read])
-                .map_err(ClientError::Download)?;
-            written += read as u64;
+            show(&buffer[..read]).map_err(ClientError::Download)?;
+            shown += read as u64;
         }
     }
 
@@ -301,6 +408,14 @@ impl Client {
     /// As every call; 404 before the first record is published.
     pub fn checkpoint(&self) -> Result<String, ClientError> {
         self.transport.text("/log/checkpoint")
+    }
+
+    /// The policy that the log gives of itself (C2SP tlog-policy): whoever takes it trusts the server on first use.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn policy(&self) -> Result<String, ClientError> {
+        self.transport.text("/log/policy")
     }
 
     /// The bytes of a tile, or of an entry bundle (readers only).

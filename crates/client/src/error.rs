@@ -45,6 +45,8 @@ pub enum ClientError {
         what: String,
         /// The last attempt's failure.
         why: String,
+        /// How long the server asked to be left alone (`Retry-After`).
+        asked: Option<std::time::Duration>,
     },
     /// The URL is none that this client can speak to.
     #[error(
@@ -81,6 +83,9 @@ pub enum ClientError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What was to be sent could not be read.
+    #[error("cannot read what is to be sent: {0}")]
+    Upload(#[source] std::io::Error),
     /// A downloaded file could not be written.
     #[error("cannot write the download: {0}")]
     Download(#[source] std::io::Error),

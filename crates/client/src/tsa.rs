@@ -55,6 +55,7 @@ impl TimeStampingAuthority {
         let unavailable = |why: String| ClientError::Unavailable {
             what: self.url.clone(),
             why,
+            asked: None,
         };
         let response = self
             .agent

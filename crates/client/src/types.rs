@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use record::kinds::StreamEnd;
 use record::{ProducerName, PublicKey, RecordHash, RunId, StreamName, Submission, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -129,6 +130,11 @@ impl StreamSummary {
     pub fn drafts(&self) -> u64 {
         self.next_seq.saturating_sub(1 + self.signatures)
     }
+
+    /// Where it ends, as a `run.sealed` lists it.
+    pub fn end(&self) -> StreamEnd {
+        StreamEnd::new(self.stream, self.next_seq.saturating_sub(1), self.head)
+    }
 }
 
 /// One record of the log, with its place.
@@ -162,6 +168,25 @@ pub struct RecordPage {
     pub records: Vec<LoggedRecord>,
     /// Ask for more with this as `after`; `None` at the end.
     pub next: Option<u64>,
+}
+
+/// What a bundle is to hold besides its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BundleParts {
+    /// The keys and values of what is sealed, in the clear; for admins.
+    pub openings: bool,
+    /// The attachments that its records name.
+    pub attachments: bool,
+}
+
+impl Default for BundleParts {
+    /// Everything but sealed values.
+    fn default() -> Self {
+        Self {
+            openings: false,
+            attachments: true,
+        }
+    }
 }
 
 /// How a model card is to look.

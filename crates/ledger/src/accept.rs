@@ -3,10 +3,12 @@
 
 use record::{Scope, Subject, Submission};
 
+use crate::attachments;
 use crate::entry::{Entry, Place};
 use crate::error::{AppendCode, AppendError, LedgerError};
 use crate::queue::MAX_GROUP_BYTES;
 use crate::sealing::Sealing;
+use crate::shared::Shared;
 
 /// Most records in one request: fewer than 10,000, so that nobody waits long behind one.
 pub const MAX_REQUEST_RECORDS: usize = 9_999;
@@ -16,9 +18,9 @@ pub const MAX_REQUEST_BYTES: usize = MAX_GROUP_BYTES;
 /// What a record or a sealed value weighs beyond its bytes.
 const OVERHEAD: usize = 256;
 
-/// Checks form, schema and openings of every record, and encrypts what is sealed.
+/// Checks form, schema and openings of every record, and whether its attachments are there; encrypts what is sealed.
 pub(crate) fn accept(
-    sealing: &Sealing,
+    shared: &Shared,
     submissions: Vec<Submission>,
 ) -> Result<Vec<Entry>, AppendError> {
     if submissions.is_empty() {
@@ -49,6 +51,9 @@ pub(crate) fn accept(
                 record.kind_name(),
             ));
         };
+        if record.has_attachments() {
+            attachments::check(shared, &record, at + 1)?;
+        }
         let scope = place.scope;
         places.push(place);
         bytes += submission.record.len() + OVERHEAD;
@@ -68,6 +73,7 @@ pub(crate) fn accept(
             return Err(AppendError::whole(AppendCode::TooLarge, reason));
         }
     }
+    let sealing = &shared.sealing;
     if !subjects.is_empty() {
         // Keys are durable before anything encrypted under them is (I2).
         sealing

@@ -214,6 +214,14 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Whether it is another process that stands in the way: one that has the ledger open.
+    pub fn is_in_use(&self) -> bool {
+        matches!(
+            self,
+            Self::InUse | Self::Store(store::StoreError::Locked { .. })
+        )
+    }
+
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
@@ -321,6 +329,8 @@ pub enum AppendCode {
     RunSealed,
     /// The seal is not the owner's, or does not list the run's streams as they stand.
     BadSeal,
+    /// A record names an attachment that the ledger does not hold, or that has another size.
+    AttachmentMissing,
     /// The ledger has ended.
     LedgerClosed,
     /// The principal may not append there.
@@ -347,6 +357,7 @@ impl AppendCode {
             Self::BadRun => "bad-run",
             Self::RunSealed => "run-sealed",
             Self::BadSeal => "bad-seal",
+            Self::AttachmentMissing => "attachment-missing",
             Self::LedgerClosed => "ledger-closed",
             Self::Forbidden => "forbidden",
             Self::Unavailable => "unavailable",

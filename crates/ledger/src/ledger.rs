@@ -325,7 +325,7 @@ impl Ledger {
         principal: &Principal,
     ) -> Result<Ticket, SubmitError> {
         let shared = self.shared();
-        let entries = match accept(&shared.sealing, submissions) {
+        let entries = match accept(shared, submissions) {
             Ok(entries) => entries,
             Err(error) => {
                 Counters::add(&shared.status.refused, 1);

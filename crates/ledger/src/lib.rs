@@ -16,6 +16,7 @@
 
 mod accept;
 mod admit;
+mod attachments;
 mod backlog;
 mod bundle;
 mod cosign;
@@ -54,7 +55,8 @@ mod tree;
 pub mod witness;
 
 pub use accept::{MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS};
-pub use bundle::BundleInfo;
+pub use attachments::{AttachmentError, StoredAttachment};
+pub use bundle::{BundleInfo, BundleParts};
 pub use cosign::Witnessing;
 pub use error::{AppendCode, AppendError, LedgerError, SubmitError};
 pub use fsck::{Fault, Finding, FsckReport};
@@ -68,6 +70,7 @@ pub use read::{MAX_PAGE, Page, Published, Query};
 pub use rotate::{Rotated, Rotation};
 pub use runs::{RunInfo, StreamHead};
 pub use shared::Status;
+pub use store::OpenObject;
 pub use ticket::{AppendResult, Receipt, Ticket};
 pub use timestamps::{StampError, StampInfo, TimestampAuthority, TimestampStatus, Timestamper};
 pub use tokens::Token;

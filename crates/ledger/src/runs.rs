@@ -67,20 +67,17 @@ impl Ledger {
         stream: StreamName,
     ) -> Result<Option<StreamHead>, LedgerError> {
         Ok(self
-            .scope_streams(scope)?
+            .streams(scope)?
             .into_iter()
             .find(|head| head.stream == stream))
     }
 
-    /// All streams of a run as they stand, by name: what a `run.sealed` has to list.
+    /// All streams of a run, or of the scope `ledger`, as they stand, by name: what a `run.sealed` has to list.
     ///
     /// # Errors
     /// The index cannot be read.
-    pub fn streams(&self, run: RunId) -> Result<Vec<StreamHead>, LedgerError> {
-        self.scope_streams(Scope::Run(run))
-    }
-
-    fn scope_streams(&self, scope: Scope) -> Result<Vec<StreamHead>, LedgerError> {
+    pub fn streams(&self, scope: impl Into<Scope>) -> Result<Vec<StreamHead>, LedgerError> {
+        let scope = scope.into();
         let shared = self.shared();
         let mut state = shared.state();
         let heads = state

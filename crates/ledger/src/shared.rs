@@ -9,6 +9,7 @@ use record::{Clock, Entropy, Timestamp};
 use store::{Journal, MetaStore};
 use tokio::sync::watch;
 
+use crate::attachments::Attachments;
 use crate::backlog::Backlog;
 use crate::error::{LedgerError, SubmitError};
 use crate::publish::SharedJournal;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) reader: Reader,
     pub(crate) sealing: Sealing,
+    pub(crate) attachments: Attachments,
     pub(crate) queue: Queue,
     pub(crate) backlog: Backlog,
     pub(crate) journal: SharedJournal,
@@ -55,6 +57,7 @@ impl Shared {
             entropy,
             reader,
             sealing,
+            attachments: Attachments::default(),
             queue: Queue::default(),
             backlog: Backlog::default(),
             journal: Mutex::new(journal),

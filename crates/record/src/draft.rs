@@ -103,6 +103,25 @@ impl Draft {
         self.kind
     }
 
+    /// At most so many bytes has the line of its submission (`docs/spec/submission.md`), with the newline: for whoever
+    /// has to know that there is room before it is written.
+    pub fn most_bytes(&self) -> usize {
+        /// Envelope: names, two hashes, a ULID, stream, time, seq, kind.
+        const ENVELOPE: usize = 512;
+        /// Twice the name, the commitment, its key, a pseudonym and what is around them.
+        const SEALED: usize = 256;
+        /// A name, a length, a digest.
+        const ATTACHED: usize = 256;
+        let sealed = self.sealed.iter().map(|(field, seal)| {
+            let value = seal
+                .value
+                .as_ref()
+                .map_or(0, |value| value.as_bytes().len());
+            value + 2 * field.len() + SEALED
+        });
+        ENVELOPE + self.body.len() + sealed.sum::<usize>() + ATTACHED * self.attachments.len()
+    }
+
     /// From `{"kind", "body", "sealed"?, "attachments"?}`, in any JSON order. `body` may be left
     /// out where nothing in it is required. A sealed field is `{"value", "subject"}`, or any other
     /// JSON value, whose subject is then the body's `annotator`, or the run where there is none.

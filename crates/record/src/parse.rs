@@ -73,19 +73,17 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
     }
     member(cursor, "\"body\":", "body")?;
     let body_from = cursor.pos;
-    body(cursor, guess.map(|(kind, _)| guessed_spec(kind)))?;
+    body(cursor, guess.as_ref().map(Guess::spec))?;
     let body_to = cursor.pos;
 
     member(cursor, ",\"kind\":", "kind")?;
     // Only where kind and version are what was guessed is it known which fields there may be.
-    let guessed = guess
-        .filter(|(_, at)| *at == cursor.pos)
-        .map(|(kind, _)| kind);
+    let guessed = guess.as_ref().filter(|guess| guess.at == cursor.pos);
     let kind_name = match guessed {
-        Some(kind) => {
+        Some(guess) => {
             // Read already, with its quotes.
-            cursor.pos += kind.name().len() + 2;
-            kind.name()
+            cursor.pos += guess.kind.name().len() + 2;
+            guess.kind.name()
         }
         None => kind_name(cursor).map_err(|fault| fault.within("kind"))?,
     };
@@ -106,7 +104,7 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
     let has_sealed = cursor.eat_literal(",\"sealed\":");
     let sealed_from = cursor.pos;
     if has_sealed {
-        sealed(cursor, guessed.map(guessed_spec))?;
+        sealed(cursor, guessed.map(Guess::spec))?;
     }
     let sealed_text = cursor.slice(sealed_from, cursor.pos);
 
@@ -132,10 +130,12 @@ pub(crate) fn envelope<'a>(cursor: &mut Cursor<'a>, bytes: &'a [u8]) -> Step<Rec
     cursor.expect(b'}')?;
 
     let kind = guessed
+        .map(|guess| guess.kind)
         .or_else(|| Kind::parse(kind_name))
         .filter(|kind| version <= kind.version());
     let spec = kind.map(|kind| kind.spec_of(version));
-    if guess.is_some() && guessed.is_none() || guessed != kind {
+    let as_guessed = guessed.map(|guess| (guess.kind, guess.version));
+    if guess.is_some() && guessed.is_none() || as_guessed != kind.map(|kind| (kind, version)) {
         // The end looked like that of another kind: what was checked was not what had to be.
         let end = std::mem::replace(&mut cursor.pos, body_from);
         body(cursor, spec)?;
@@ -177,24 +177,40 @@ fn missing_sealed(cursor: &Cursor<'_>, spec: &Spec) -> Box<Fault> {
     cursor.fault(&format!("the member `sealed` with {}", fields.join(", ")))
 }
 
-/// What a body is walked under as it comes: version 1. One of another is walked again.
-fn guessed_spec(kind: Kind) -> &'static Spec {
-    kind.spec_of(1)
+/// What a body is walked under as it comes. One that is of another kind or version after all is walked again.
+struct Guess {
+    kind: Kind,
+    version: u16,
+    /// Where the first quote of the kind's name stands.
+    at: usize,
 }
 
-/// The kind that a canonical record with this end has, and where its name's first quote stands. Only a guess: a
-/// sealed field might be called `kind`.
+impl Guess {
+    fn spec(&self) -> &'static Spec {
+        self.kind.spec_of(self.version)
+    }
+}
+
+/// The kind and version that a canonical record with this end has. Only a guess: a sealed field might be called
+/// `kind`.
 #[inline]
-fn guess_kind(bytes: &[u8]) -> Option<(Kind, usize)> {
+fn guess_kind(bytes: &[u8]) -> Option<Guess> {
     const KIND: &[u8] = b"\"kind\":\"";
-    let before = bytes.strip_suffix(b",\"v\":1}")?;
+    let (digit, before) = bytes.strip_suffix(b"}")?.split_last()?;
+    let version = u16::from(digit.checked_sub(b'0')?);
+    let before = before.strip_suffix(b",\"v\":")?;
     let quote = memchr::memrchr_iter(b',', before)
         .take(6 + 64)
         .find(|at| bytes[at + 1..].starts_with(KIND))?
         + KIND.len();
     let name = bytes.get(quote + 1..)?;
     let name = name.get(..name.iter().position(|byte| *byte == b'"')?)?;
-    Some((Kind::parse(std::str::from_utf8(name).ok()?)?, quote))
+    let kind = Kind::parse(std::str::from_utf8(name).ok()?)?;
+    (1..=kind.version()).contains(&version).then_some(Guess {
+        kind,
+        version,
+        at: quote,
+    })
 }
 
 #[inline]

@@ -166,6 +166,11 @@ impl<'a> Record<'a> {
         Sealed(Entries::new(self.sealed))
     }
 
+    /// Whether it names attachments: cheaper than to begin with them.
+    pub fn has_attachments(&self) -> bool {
+        !self.attachments.is_empty()
+    }
+
     /// The attachments, by name.
     pub fn attachments(&self) -> Attachments<'a> {
         Attachments(Entries::new(self.attachments))

@@ -340,6 +340,47 @@ pub(crate) const fn sorted<const N: usize>(mut members: [Member; N]) -> [Member;
     members
 }
 
+/// A table without what a later version added: the older version's.
+pub(crate) const fn without<const N: usize>(members: &[Member], added: &[&str]) -> [Member; N] {
+    assert!(members.len() == N + added.len());
+    let mut older = [members[0]; N];
+    let (mut from, mut to) = (0, 0);
+    while from < members.len() {
+        if !contains(added, members[from].name) {
+            older[to] = members[from];
+            to += 1;
+        }
+        from += 1;
+    }
+    assert!(to == N);
+    older
+}
+
+/// A table with one of its members as it was in an older version.
+pub(crate) const fn with<const N: usize>(mut members: [Member; N], older: Member) -> [Member; N] {
+    let mut at = 0;
+    while !equal(members[at].name, older.name) {
+        at += 1;
+    }
+    members[at] = older;
+    members
+}
+
+const fn contains(names: &[&str], name: &str) -> bool {
+    let mut at = 0;
+    while at < names.len() {
+        if equal(names[at], name) {
+            return true;
+        }
+        at += 1;
+    }
+    false
+}
+
+const fn equal(a: &str, b: &str) -> bool {
+    !less(a, b) && !less(b, a)
+}
+
 const fn less(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let mut at = 0;

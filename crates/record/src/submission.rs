@@ -100,24 +100,30 @@ impl Submission {
 
     /// The line, without a newline.
     pub fn to_line(&self) -> Vec<u8> {
+        let mut line = Vec::with_capacity(self.record.len() + 512 * self.openings.len());
+        self.write_line(&mut line);
+        line
+    }
+
+    /// Writes the line to the end of `out`, without a newline.
+    pub fn write_line(&self, out: &mut Vec<u8>) {
         if self.openings.is_empty() {
-            return self.record.clone();
+            out.extend_from_slice(&self.record);
+            return;
         }
-        let mut out = Vec::with_capacity(self.record.len() + 512 * self.openings.len());
         out.extend_from_slice(PREFIX.as_bytes());
         out.push(b'{');
         for (at, (field, opening)) in self.openings.iter().enumerate() {
             if at > 0 {
                 out.push(b',');
             }
-            crate::canonical::write_string(&mut out, field);
+            crate::canonical::write_string(out, field);
             out.push(b':');
-            opening.write(&mut out);
+            opening.write(out);
         }
         out.extend_from_slice(b"},\"record\":");
         out.extend_from_slice(&self.record);
         out.push(b'}');
-        out
     }
 
     /// Reads the record and opens every sealed value: all that can be checked of a submission

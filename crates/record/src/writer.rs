@@ -56,7 +56,17 @@ pub struct StreamWriter {
 pub struct Prepared {
     /// The record up to its kind.
     begun: Vec<u8>,
-    kind: Kind,
+    version: u16,
+}
+
+/// Where a stream stood: what [`StreamWriter::rewind`] goes back to.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    opening: Option<StreamOpened>,
+    next_seq: u64,
+    head: Option<Hash>,
+    unsigned: u64,
+    first_unsigned: Timestamp,
 }
 
 /// Why a draft cannot be written.
@@ -205,6 +215,27 @@ impl StreamWriter {
         self.unsigned
     }
 
+    /// Where the stream stands.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            opening: self.opening.clone(),
+            next_seq: self.next_seq,
+            head: self.head,
+            unsigned: self.unsigned,
+            first_unsigned: self.first_unsigned,
+        }
+    }
+
+    /// Takes back what was written since `mark`, a seal too: for whoever could not keep it. What was shown to
+    /// anybody must not be taken back. A change of keys stays.
+    pub fn rewind(&mut self, mark: Mark) {
+        self.opening = mark.opening;
+        self.next_seq = mark.next_seq;
+        self.head = mark.head;
+        self.unsigned = mark.unsigned;
+        self.first_unsigned = mark.first_unsigned;
+    }
+
     /// Writes a record, with `stream.opened` before it where it is the first and `stream.signed`
     /// after it where that is due. If it fails the stream is as it was.
     ///
@@ -220,16 +251,14 @@ impl StreamWriter {
             return Err(WriteError::OwnKind(draft.kind));
         }
         let hands_over = self.hands_over(&draft)?;
-        let before = (self.next_seq, self.head, self.unsigned, self.first_unsigned);
-        let opening = self.opening.clone();
+        let before = self.mark();
         let written = if hands_over {
             self.hand_over(draft)
         } else {
             self.write_all(draft)
         };
         if written.is_err() {
-            (self.next_seq, self.head, self.unsigned, self.first_unsigned) = before;
-            self.opening = opening;
+            self.rewind(before);
         }
         written
     }
@@ -350,11 +379,11 @@ impl StreamWriter {
             opening: None,
             ..*self
         };
-        let kind = draft.kind;
+        let version = draft.kind.version_for(&draft.body, &[]);
         let mut begun = Vec::new();
-        begin(&mut begun, draft.attachments.clone(), &draft.body, kind);
+        begin(&mut begun, draft.attachments.clone(), &draft.body, draft.kind);
         scratch.append(draft)?;
-        Ok(Prepared { begun, kind })
+        Ok(Prepared { begun, version })
     }
 
     /// As [`StreamWriter::write`], at the writer's time.
@@ -375,7 +404,7 @@ impl StreamWriter {
         let mut record = Vec::with_capacity(256 + prepared.begun.len());
         record.extend_from_slice(&prepared.begun);
         self.place(&mut record);
-        self.end(&mut record, now, prepared.kind);
+        self.end(&mut record, now, prepared.version);
         self.advance(&record);
         out.push(Submission::new(record));
         if late || self.unsigned >= SIGN_AFTER_RECORDS {
@@ -440,6 +469,8 @@ impl StreamWriter {
 
     /// The members of a record in canonical order.
     fn envelope(&self, draft: Draft, openings: &[(String, Opening)], time: Timestamp) -> Vec<u8> {
+        let fields: Vec<&str> = openings.iter().map(|(field, _)| field.as_str()).collect();
+        let version = draft.kind.version_for(&draft.body, &fields);
         let mut out = Vec::with_capacity(512 + draft.body.len());
         begin(&mut out, draft.attachments, &draft.body, draft.kind);
         self.place(&mut out);
@@ -452,7 +483,7 @@ impl StreamWriter {
         if !openings.is_empty() {
             out.push(b'}');
         }
-        self.end(&mut out, time, draft.kind);
+        self.end(&mut out, time, version);
         out
     }
 
@@ -465,8 +496,8 @@ impl StreamWriter {
     }
 
     /// The members from `seq` on.
-    fn end(&self, out: &mut Vec<u8>, time: Timestamp, kind: Kind) {
-        let (seq, stream, version) = (self.next_seq, &self.stream, kind.version());
+    fn end(&self, out: &mut Vec<u8>, time: Timestamp, version: u16) {
+        let (seq, stream) = (self.next_seq, &self.stream);
         // A text never fails to be written to.
         let _ = write!(
             out,

@@ -50,6 +50,15 @@ pub(crate) struct Appended {
     pub(crate) published: Option<bool>,
 }
 
+/// An attachment that records may name from now on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct KeptAttachment {
+    /// Its name: the SHA-256 of its bytes, in 64 hexadecimal digits.
+    pub(crate) sha256: String,
+    /// How many bytes it has.
+    pub(crate) bytes: u64,
+}
+
 /// What an append waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -225,6 +234,8 @@ pub(crate) struct Seal {
 pub(crate) struct BundleParams {
     /// With the keys and values of the run's sealed values, in the clear: for admins only.
     pub(crate) openings: Option<bool>,
+    /// Without the attachments where `false`; whoever verifies such a bundle learns which are missing.
+    pub(crate) attachments: Option<bool>,
 }
 
 /// How a model card is to look.

@@ -28,6 +28,9 @@ const DRAIN_TIME: Duration = Duration::from_secs(1);
 /// a client that sends a byte now and then would hold its connection for ever.
 const MIN_RATE: u64 = 4 << 10;
 
+/// As [`MIN_RATE`], for a body that holds a place among few while it arrives.
+pub(crate) const MIN_RATE_LARGE: u64 = 64 << 10;
+
 /// The memory that all request bodies may take at one time, so that a flood of them is turned away and not by the kernel.
 #[derive(Debug)]
 pub(crate) struct Room(Arc<Semaphore>);
@@ -43,6 +46,12 @@ impl Room {
     /// Room for so many bytes.
     pub(crate) fn new(bytes: usize) -> Self {
         Self(Arc::new(Semaphore::new(bytes / ROOM_UNIT)))
+    }
+
+    /// Takes room for so many bytes; `None`: there is none.
+    pub(crate) fn take(&self, bytes: usize) -> Option<Taken> {
+        let mut taken = Taken::default();
+        self.enlarge(&mut taken, bytes).then_some(taken)
     }
 
     /// Enlarges `taken` to `bytes`. `false`: there is no room.
@@ -99,30 +108,8 @@ where
     let mut taken = Taken::default();
     // A declared length is not believed: memory follows bytes that have arrived.
     let mut bytes = Vec::with_capacity(declared.min(16 << 10));
-    let began = Instant::now();
-    loop {
-        let next = std::future::poll_fn(|context| Pin::new(&mut *body).poll_frame(context));
-        let latest = began + stall + Duration::from_secs(bytes.len() as u64 / MIN_RATE);
-        let deadline = latest.min(Instant::now() + stall);
-        let frame = tokio::time::timeout_at(deadline, next)
-            .await
-            .map_err(|_| stalled(stall))?;
-        let Some(frame) = frame else {
-            return Ok((bytes, taken));
-        };
-        let frame = frame.map_err(|error| {
-            Problem::bad_request(
-                "broken-body",
-                format!(
-                    "the request body broke off after {} bytes: {error}; send it again",
-                    bytes.len()
-                ),
-            )
-        })?;
-        // Trailers say nothing this server would act on.
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
+    let mut pieces = Pieces::new(body, stall, MIN_RATE);
+    while let Some(data) = pieces.next().await? {
         let length = bytes.len() + data.len();
         if length > limit {
             return Err(too_large(limit));
@@ -137,6 +124,66 @@ where
             bytes.reserve_exact(capacity - bytes.len());
         }
         bytes.extend_from_slice(&data);
+    }
+    Ok((bytes, taken))
+}
+
+/// A body piece by piece, as they arrive.
+pub(crate) struct Pieces<B> {
+    body: B,
+    stall: Duration,
+    /// Bytes a second, on average.
+    min_rate: u64,
+    began: Instant,
+    arrived: u64,
+}
+
+impl<B> Pieces<B>
+where
+    B: http_body::Body<Data = Bytes, Error: Display> + Unpin,
+{
+    /// The pieces of `body`, which may stall for so long and no longer.
+    pub(crate) fn new(body: B, stall: Duration, min_rate: u64) -> Self {
+        Self {
+            body,
+            stall,
+            min_rate,
+            began: Instant::now(),
+            arrived: 0,
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// 408 where nothing arrives or too little, 400 where the sender breaks off.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            let earned = Duration::from_secs(self.arrived / self.min_rate);
+            let deadline = (self.began + self.stall + earned).min(Instant::now() + self.stall);
+            let mut body = Pin::new(&mut self.body);
+            let next = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
+            let frame = tokio::time::timeout_at(deadline, next)
+                .await
+                .map_err(|_| stalled(self.stall))?;
+            let Some(frame) = frame else {
+                return Ok(None);
+            };
+            let frame = frame.map_err(|error| {
+                Problem::bad_request(
+                    "broken-body",
+                    format!(
+                        "the request body broke off after {} bytes: {error}; send it again",
+                        self.arrived
+                    ),
+                )
+            })?;
+            // Trailers say nothing this server would act on.
+            if let Ok(data) = frame.into_data() {
+                self.arrived += data.len() as u64;
+                return Ok(Some(data));
+            }
+        }
     }
 }
 
@@ -223,7 +270,7 @@ fn too_large(limit: usize) -> Problem {
     )
 }
 
-fn no_room() -> Problem {
+pub(crate) fn no_room() -> Problem {
     Problem::unavailable(
         "overloaded",
         "too many request bodies are under way at once; nothing of this one was recorded, send it again",

@@ -8,6 +8,14 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "Several runs have this name. Use the run's id.",
     ),
     (
+        "attachment-mismatch",
+        "The bytes have another SHA-256 than the path. Nothing was kept; send the bytes of that name.",
+    ),
+    (
+        "attachment-missing",
+        "A record names an attachment that is not here, or another size of one that is. Put it first, then send the record again: nothing of the request was recorded.",
+    ),
+    (
         "bad-object",
         "A field is missing, unknown or out of range. The detail names it.",
     ),
@@ -73,6 +81,10 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     (
         "invalid-token",
         "The token is unknown or revoked. Ask an admin for a new one.",
+    ),
+    (
+        "ledger-closed",
+        "This ledger has ended for good. It can be read; what comes now belongs into the one that succeeds it.",
     ),
     (
         "method-not-allowed",

@@ -10,6 +10,7 @@ pub mod cards;
 mod catalogue;
 mod cosign;
 mod docs;
+pub mod embedded;
 mod error;
 mod extract;
 mod lines;
@@ -31,6 +32,7 @@ pub mod witness;
 
 pub use auth::Access;
 pub use body::MAX_BODY_BYTES;
+pub use embedded::{Embedded, EmbeddedError};
 pub use error::ServerError;
 pub use openapi::openapi_json;
 pub use options::Options;

@@ -24,6 +24,8 @@ use crate::routes;
         routes::records::list,
         routes::records::one,
         routes::records::proof,
+        routes::attachments::put,
+        routes::attachments::read,
         routes::runs::create,
         routes::runs::list,
         routes::runs::one,
@@ -53,6 +55,7 @@ use crate::routes;
     components(schemas(crate::Problem)),
     tags(
         (name = "Records", description = "Append records, and read them back."),
+        (name = "Attachments", description = "Public values too large for a record, which names them by their SHA-256."),
         (name = "Runs", description = "Training runs, their streams, bundles and model cards."),
         (name = "Log", description = "The log as other tools read it: C2SP tlog-tiles. Checkpoints and hash tiles are public; entry bundles need a reader's token."),
         (name = "Tokens", description = "Who may do what. An admin does everything, a producer starts runs and appends to those it started, a reader reads."),

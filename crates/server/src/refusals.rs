@@ -1,7 +1,7 @@
 //! The ledger's errors as problem documents: one status for each kind of refusal.
 
 use axum::http::StatusCode;
-use ledger::{AppendCode, AppendError, LedgerError, SubmitError};
+use ledger::{AppendCode, AppendError, AttachmentError, LedgerError, SubmitError};
 
 use crate::cards::CardError;
 use crate::problem::Problem;
@@ -76,6 +76,20 @@ impl From<LedgerError> for Problem {
             LedgerError::Store(error) if error.is_unavailable() => {
                 Self::unavailable("unavailable", error.to_string(), OUTAGE_SECONDS)
             }
+            other => Self::internal(&other),
+        }
+    }
+}
+
+impl From<AttachmentError> for Problem {
+    fn from(error: AttachmentError) -> Self {
+        let detail = format!("{error}; nothing of it was kept");
+        match error {
+            AttachmentError::Mismatch { .. } => Self::unprocessable("attachment-mismatch", detail),
+            AttachmentError::TooLarge => Self::too_large("body-too-large", detail),
+            AttachmentError::Source(_) => Self::bad_request("broken-body", detail),
+            AttachmentError::NoRoom(_) => Self::unavailable("unavailable", detail, OUTAGE_SECONDS),
+            AttachmentError::Ledger(error) => error.into(),
             other => Self::internal(&other),
         }
     }
@@ -162,6 +176,8 @@ mod tests {
             Code::BadRun,
             Code::RunSealed,
             Code::BadSeal,
+            Code::AttachmentMissing,
+            Code::LedgerClosed,
             Code::Forbidden,
             Code::Unavailable,
         ] {

@@ -4,13 +4,15 @@
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use ledger::Role;
 
 use crate::auth::{Access, guard};
 use crate::observe::observe;
 use crate::problem::Problem;
-use crate::routes::{append, bundle, card, health, log, metrics, pages, records, runs, tokens};
+use crate::routes::{
+    append, attachments, bundle, card, health, log, metrics, pages, records, runs, tokens,
+};
 use crate::state::State;
 
 /// One line of the table.
@@ -30,7 +32,8 @@ const READS: Access = Access::Roles(&[Role::Reader, Role::Admin]);
 /// Who may append.
 pub(crate) const APPENDERS: &[Role] = &[Role::Producer, Role::Admin];
 const APPENDS: Access = Access::Roles(APPENDERS);
-/// Where a run stands: a producer that goes on after a break has to know.
+/// Where a run stands, which a producer that goes on after a break has to know; and proofs, which hold no record: what
+/// the log promised a producer it can ask to be shown.
 const ANYONE: Access = Access::Roles(&[Role::Reader, Role::Producer, Role::Admin]);
 
 macro_rules! routes {
@@ -77,7 +80,9 @@ routes! {
     post "/v1/records" APPENDS append::append;
     get "/v1/records" READS records::list;
     get "/v1/records/{index}" READS records::one;
-    get "/v1/records/{index}/proof" READS records::proof;
+    get "/v1/records/{index}/proof" ANYONE records::proof;
+    put "/v1/attachments/{sha256}" APPENDS attachments::put;
+    get "/v1/attachments/{sha256}" READS attachments::read;
     post "/v1/tokens" ADMIN tokens::create;
     get "/v1/tokens" ADMIN tokens::list;
     delete "/v1/tokens/{id}" ADMIN tokens::revoke;

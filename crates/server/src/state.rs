@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use ledger::{Ledger, Principal, Status};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::Room;
 use crate::catalogue::PROBLEMS;
@@ -17,6 +18,9 @@ use crate::openapi::openapi_json;
 use crate::options::Options;
 use crate::problem::Problem;
 use crate::tokens::TokenCache;
+
+/// Attachments that may arrive at one time. Each holds a thread for as long as its sender takes.
+const MAX_UPLOADS: usize = 16;
 
 /// A ledger, and what the server adds to it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -37,6 +41,7 @@ struct Inner {
     witnesses: Option<Arc<Witnesses>>,
     room: Room,
     appends: Appends,
+    uploads: Arc<Semaphore>,
 }
 
 /// What is the same for every caller, made once.
@@ -91,6 +96,7 @@ impl State {
         Self(Arc::new(Inner {
             room: Room::new(options.body_room),
             appends: Appends::default(),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             ledger,
             options,
             metrics: Metrics::new(),
@@ -150,6 +156,11 @@ impl State {
     /// The appends under way.
     pub(crate) fn appends(&self) -> &Appends {
         &self.0.appends
+    }
+
+    /// A place among the attachments that arrive at one time; `None`: there is none.
+    pub(crate) fn upload(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.uploads).try_acquire_owned().ok()
     }
 
     pub(crate) fn uptime(&self) -> Duration {

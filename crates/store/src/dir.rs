@@ -236,14 +236,63 @@ fn make_dir(path: &Path, mode: u32) -> Result<()> {
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
     let dir = File::open(path).map_err(|source| StoreError::io("open", path, source))?;
-    dir.sync_all().map_err(|source| StoreError::SyncFailed {
-        path: path.to_path_buf(),
-        source,
-    })
+    dir.sync_all().map_err(|source| sync_failed(path, source))
 }
 
 /// Writes a new file with a name of its own below `tmp`, and makes its bytes durable.
 pub(crate) fn write_temp(tmp: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf> {
+    synced_temp(tmp, mode, |file, path| {
+        file.write_all(bytes)
+            .map_err(|source| StoreError::io("write", path, source))
+    })
+}
+
+/// As [`write_temp`], with what `source` has to its end; gives how much that was, too.
+pub(crate) fn write_temp_from(
+    tmp: &Path,
+    source: &mut dyn Read,
+    mode: u32,
+) -> Result<(PathBuf, u64)> {
+    let mut bytes = 0;
+    let path = synced_temp(tmp, mode, |file, path| {
+        bytes = copy(source, file, path)?;
+        Ok(())
+    })?;
+    Ok((path, bytes))
+}
+
+/// How much is copied at a time.
+const COPY_BYTES: usize = 256 << 10;
+/// How much of a long file is synced at a time: all of it at once would hold up the journal's own sync.
+const SYNC_BYTES: usize = 8 << 20;
+
+fn copy(source: &mut dyn Read, file: &mut File, path: &Path) -> Result<u64> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let (mut bytes, mut unsynced) = (0, 0);
+    loop {
+        let read = match source.read(&mut buffer) {
+            Ok(0) => return Ok(bytes),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(StoreError::Source(error)),
+        };
+        file.write_all(&buffer[..read])
+            .map_err(|source| StoreError::io("write", path, source))?;
+        bytes += read as u64;
+        unsynced += read;
+        if unsynced >= SYNC_BYTES {
+            file.sync_data()
+                .map_err(|source| sync_failed(path, source))?;
+            unsynced = 0;
+        }
+    }
+}
+
+fn synced_temp(
+    tmp: &Path,
+    mode: u32,
+    write: impl FnOnce(&mut File, &Path) -> Result<()>,
+) -> Result<PathBuf> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     // The process owns the directory, so a number makes a name unique in it.
     let path = tmp.join(format!(
@@ -251,7 +300,16 @@ pub(crate) fn write_temp(tmp: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf>
         std::process::id(),
         COUNTER.fetch_add(1, Ordering::Relaxed)
     ));
-    let written = write_synced(&path, bytes, mode);
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&path)
+        .map_err(|source| StoreError::io("write", &path, source))
+        .and_then(|mut file| {
+            write(&mut file, &path)?;
+            file.sync_all().map_err(|source| sync_failed(&path, source))
+        });
     if written.is_err() {
         // Best effort: the next start empties the directory.
         let _ = fs::remove_file(&path);
@@ -259,17 +317,9 @@ pub(crate) fn write_temp(tmp: &Path, bytes: &[u8], mode: u32) -> Result<PathBuf>
     written.map(|()| path)
 }
 
-fn write_synced(path: &Path, bytes: &[u8], mode: u32) -> Result<()> {
-    let io = |source: io::Error| StoreError::io("write", path, source);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
-        .map_err(io)?;
-    file.write_all(bytes).map_err(io)?;
-    file.sync_all().map_err(|source| StoreError::SyncFailed {
+fn sync_failed(path: &Path, source: io::Error) -> StoreError {
+    StoreError::SyncFailed {
         path: path.to_path_buf(),
         source,
-    })
+    }
 }

@@ -250,6 +250,9 @@ pub enum StoreError {
         /// Where it says it ends.
         found: u64,
     },
+    /// What was to be written could not be read. Nothing was written.
+    #[error("could not read what was to be kept: {0}")]
+    Source(#[source] io::Error),
     /// A failure that a test asked for.
     #[error("injected failure: {what}")]
     Injected {

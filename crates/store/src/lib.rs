@@ -37,6 +37,6 @@ pub use meta::{
     RunRow, SettingStore, Span, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow,
     SubjectKeyStore, TokenRow, TokenStore,
 };
-pub use objects::{DirObjects, ObjectStore, RemoteObjects};
+pub use objects::{DirObjects, ObjectStore, OpenObject, RemoteObjects};
 pub use postgres::{PgJournal, PgMeta, PgOptions, Postgres};
 pub use sqlite::SqliteMeta;

@@ -8,7 +8,25 @@ pub use dir::DirObjects;
 pub use key::check_key;
 pub use remote::RemoteObjects;
 
-use crate::error::Result;
+use std::io::{Cursor, Read};
+
+use crate::error::{Result, StoreError};
+
+/// An object that is read piece by piece.
+pub struct OpenObject {
+    /// How many bytes it has.
+    pub bytes: u64,
+    /// Those bytes. One that ends before them, or fails, is not the object.
+    pub reader: Box<dyn Read + Send>,
+}
+
+impl std::fmt::Debug for OpenObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenObject")
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Keeps tiles, sealed values, attachments and documents.
 ///
@@ -36,6 +54,41 @@ pub trait ObjectStore: Send + Sync {
     /// # Errors
     /// Unknown whether it was replaced; doing so again is safe.
     fn replace(&self, key: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Writes an object from `source`, to its end, in bounded memory, and gives its size in bytes. Durable once it
+    /// returns. For objects whose key follows from their bytes: one that is there is written anew and not compared,
+    /// which also mends it.
+    ///
+    /// # Errors
+    /// [`Source`](StoreError::Source) where `source` failed: nothing was written. Any other: unknown whether it is
+    /// there, but whole if so; writing it again is safe.
+    fn put_from(&self, key: &str, source: &mut dyn Read) -> Result<u64> {
+        check_key(key)?;
+        let mut bytes = Vec::new();
+        source.read_to_end(&mut bytes).map_err(StoreError::Source)?;
+        self.replace(key, &bytes)?;
+        Ok(bytes.len() as u64)
+    }
+
+    /// An object to be read in bounded memory, if it is there. For objects that never change.
+    ///
+    /// # Errors
+    /// If it cannot be looked for; reading it may fail later.
+    fn open_object(&self, key: &str) -> Result<Option<OpenObject>> {
+        Ok(self.get(key)?.map(|bytes| OpenObject {
+            bytes: bytes.len() as u64,
+            reader: Box::new(Cursor::new(bytes)),
+        }))
+    }
+
+    /// The size in bytes of an object, if it is there. It is durable once this returns, also where whoever writes it
+    /// has not been told so yet.
+    ///
+    /// # Errors
+    /// If it cannot be looked for, or not be made durable.
+    fn confirm(&self, key: &str) -> Result<Option<u64>> {
+        Ok(self.open_object(key)?.map(|object| object.bytes))
+    }
 
     /// An object's bytes, if it is there.
     ///

@@ -96,6 +96,46 @@ fn a_write_that_failed_may_have_been_done() {
 }
 
 #[test]
+fn parts_of_a_large_object_are_sent_again_and_read_again() {
+    let (proxy, objects) = s3();
+    let bytes: Vec<u8> = (0..(17 << 20) as u32).map(|n| (n / 5) as u8).collect();
+    let hurt = [
+        Fault::LoseAnswer,
+        Fault::Lose,
+        Fault::Answer(ERROR_500),
+        Fault::Answer(ERROR_503),
+    ];
+    for (number, fault) in hurt.into_iter().enumerate() {
+        // Beginning, parts, completion.
+        for request in ["POST ", "PUT ", "?uploadId="] {
+            let key = format!("large/{number}{}", request.trim_matches(['?', '=', ' ']));
+            let struck = proxy.struck();
+            proxy.plan(request, 2, fault.clone());
+            let written = objects.put_from(&key, &mut bytes.as_slice()).unwrap();
+            assert_eq!(written, bytes.len() as u64, "{key} {fault:?}");
+            // Where a completion was done and its answer lost, that is found by looking.
+            assert!(proxy.struck() > struck, "{key} {fault:?}");
+            proxy.heal();
+            let struck = proxy.struck();
+            proxy.plan("GET ", 1, fault.clone());
+            let mut object = objects.open_object(&key).unwrap().unwrap();
+            let mut found = Vec::new();
+            std::io::Read::read_to_end(&mut object.reader, &mut found).unwrap();
+            assert!(found == bytes, "{key} {fault:?}");
+            assert_eq!(proxy.struck(), struck + 1, "{key} {fault:?}");
+        }
+    }
+    // Where the store refuses, nothing is there, and nothing is left begun.
+    proxy.plan("PUT ", 1, Fault::Answer(ERROR_403));
+    let refused = objects.put_from("large/refused", &mut bytes.as_slice());
+    assert!(
+        matches!(refused, Err(StoreError::Refused { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(objects.confirm("large/refused").unwrap(), None);
+}
+
+#[test]
 fn a_read_that_breaks_off_is_read_again() {
     let (proxy, objects) = s3();
     let bytes = vec![7; 300_000];

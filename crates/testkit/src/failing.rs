@@ -4,13 +4,14 @@
 //! nothing about what is on the disk. [`Failing`] wraps any implementation of the traits of `store`; the [`Faults`] it
 //! shares with the test say which call fails.
 
+use std::io::Read;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::{
     CheckpointStore, Group, IndexRow, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore,
-    ObjectStore, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint, StreamRow,
-    SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
+    ObjectStore, OpenObject, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint,
+    StreamRow, SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
 };
 use tlog::Hash;
 
@@ -21,7 +22,7 @@ pub enum Step {
     Append,
     /// [`Journal::discard_before`].
     Discard,
-    /// [`ObjectStore::put`] and [`ObjectStore::put_many`].
+    /// [`ObjectStore::put`], [`ObjectStore::put_many`] and [`ObjectStore::put_from`].
     Put,
     /// [`ObjectStore::replace`].
     Replace,
@@ -311,6 +312,19 @@ where
     fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
         self.faults
             .run(Step::Replace, || self.inner.replace(key, bytes))
+    }
+
+    fn put_from(&self, key: &str, source: &mut dyn Read) -> Result<u64> {
+        self.faults
+            .run(Step::Put, || self.inner.put_from(key, source))
+    }
+
+    fn open_object(&self, key: &str) -> Result<Option<OpenObject>> {
+        self.inner.open_object(key)
+    }
+
+    fn confirm(&self, key: &str) -> Result<Option<u64>> {
+        self.inner.confirm(key)
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {

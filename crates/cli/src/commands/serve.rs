@@ -12,7 +12,7 @@ use crate::commands::timestamp::Authority;
 use crate::duration::duration;
 use crate::location::LocationArgs;
 use crate::outcome::{Failure, Outcome};
-use crate::place::{ledger_failure, ledger_options, run_server};
+use crate::place::{ledger_failure, ledger_options};
 
 /// Serve a ledger over HTTP
 #[derive(Debug, clap::Args)]
@@ -173,7 +173,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         );
     };
     let stop = until(|| ledger.status().failed.is_some(), announce);
-    let outcome = run_server(listener, served, options, stop);
+    let outcome = server::embedded::run(listener, served, options, stop);
     ledger.close().map_err(ledger_failure)?;
     // After the last checkpoint: it gets one too.
     drop(timestamps);

@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod disk;
 pub(crate) mod load;
+pub(crate) mod spool;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -133,6 +135,11 @@ impl Server {
 
     /// With further arguments; a port of the system's choice unless they name one.
     pub(crate) fn start_with(desk: &Desk, args: &[&str]) -> Self {
+        Self::start_in(desk, args, &[])
+    }
+
+    /// And with variables of its environment.
+    pub(crate) fn start_in(desk: &Desk, args: &[&str], variables: &[(String, String)]) -> Self {
         let port = ["--port", "0"];
         let port = if args.contains(&"--port") {
             &[][..]
@@ -142,6 +149,7 @@ impl Server {
         let args = [&["serve", "--admin-token", ADMIN], port, args].concat();
         let mut child = desk
             .command(&args)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

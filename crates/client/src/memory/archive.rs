@@ -29,6 +29,15 @@ pub(super) struct Slot {
     name: String,
 }
 
+/// What a server goes by.
+#[derive(Clone, Copy)]
+pub(super) enum ServerName<'a> {
+    /// Its URL, if that is not on this machine.
+    Url(&'a str),
+    /// A name that whoever remembers has given it.
+    Given(&'a str),
+}
+
 /// SHA-256 in hex.
 pub(super) fn hex(text: &str) -> String {
     let digest = tlog::sha256(text.as_bytes());
@@ -55,12 +64,12 @@ impl Archive {
         &self.dir
     }
 
-    /// The log that the server at this URL has shown.
-    pub(super) fn of_server(&self, url: &str) -> Result<Option<Slot>, ClientError> {
-        if is_local(url) {
+    /// The log that this server has shown.
+    pub(super) fn of_server(&self, server: ServerName<'_>) -> Result<Option<Slot>, ClientError> {
+        let Some(path) = self.server(server) else {
             return Ok(None);
-        }
-        let name = read(&self.server(url))?;
+        };
+        let name = read(&path)?;
         Ok(name.map(|name| self.slot(name.trim())))
     }
 
@@ -68,16 +77,26 @@ impl Archive {
         self.slot(&hex(origin))
     }
 
-    pub(super) fn remember_server(&self, url: &str, slot: &Slot) -> Result<(), ClientError> {
-        let path = self.server(url);
-        if is_local(url) || path.exists() {
-            return Ok(());
+    pub(super) fn remember_server(
+        &self,
+        server: ServerName<'_>,
+        slot: &Slot,
+    ) -> Result<(), ClientError> {
+        match self.server(server) {
+            Some(path) if !path.exists() => {
+                write(&path, &format!("{}\n", slot.name)).map_err(failed(&path))
+            }
+            _ => Ok(()),
         }
-        write(&path, &format!("{}\n", slot.name)).map_err(failed(&path))
     }
 
-    fn server(&self, url: &str) -> PathBuf {
-        self.dir.join("servers").join(hex(url))
+    /// Where a server is remembered; `None` for a URL that is no server's name.
+    fn server(&self, server: ServerName<'_>) -> Option<PathBuf> {
+        let name = match server {
+            ServerName::Url(url) if is_local(url) => return None,
+            ServerName::Url(name) | ServerName::Given(name) => name,
+        };
+        Some(self.dir.join("servers").join(hex(name)))
     }
 
     fn slot(&self, name: &str) -> Slot {

@@ -18,12 +18,12 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tlog::Policy;
+use tlog::{Checkpoint, Policy};
 
 use crate::error::ClientError;
 use crate::retry::RetryPolicy;
 use crate::transport::Transport;
-use archive::{Archive, Slot};
+use archive::{Archive, ServerName, Slot};
 use compare::{Shown, compare};
 use evidence::Case;
 
@@ -38,6 +38,7 @@ pub struct Memory {
     dir: PathBuf,
     policy: Option<Policy>,
     patience: Duration,
+    name: Option<String>,
 }
 
 impl Memory {
@@ -47,6 +48,7 @@ impl Memory {
             dir: dir.into(),
             policy: None,
             patience: Duration::from_secs(5),
+            name: None,
         }
     }
 
@@ -55,6 +57,13 @@ impl Memory {
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// The server goes by this name, whatever its URL: behind it there is one log for ever.
+    #[must_use]
+    pub(crate) fn with_name(mut self, name: String) -> Self {
+        self.name = Some(name);
         self
     }
 
@@ -80,6 +89,24 @@ struct Verdict {
     what: Mutex<Option<(String, PathBuf)>>,
     /// The last look could not be finished, though the server answered.
     unfinished: AtomicBool,
+    seen: Mutex<Option<Seen>>,
+}
+
+/// The last look that found nothing wrong.
+#[derive(Clone)]
+pub(crate) struct Seen {
+    /// When it began.
+    pub(crate) began: Instant,
+    /// What the log has published, where it has.
+    pub(crate) published: Option<Arc<Published>>,
+}
+
+/// A checkpoint that the log has signed and that has grown from those before.
+pub(crate) struct Published {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) note: String,
+    /// The policies that know the log's keys: today's first.
+    pub(crate) policies: Vec<Policy>,
 }
 
 impl Guard {
@@ -89,8 +116,9 @@ impl Guard {
             transport: transport.clone(),
             memory,
         };
-        looker.look()?;
         let verdict = Arc::new(Verdict::default());
+        let began = Instant::now();
+        verdict.take(began, looker.look())?;
         let (stop, stopped) = mpsc::channel();
         let (mut on_thread, shared) = (looker.clone(), Arc::clone(&verdict));
         on_thread.transport.set_retry(RetryPolicy::NEVER);
@@ -98,7 +126,9 @@ impl Guard {
             .name("checkpoints".to_owned())
             .spawn(move || {
                 while stopped.recv_timeout(INTERVAL) == Err(RecvTimeoutError::Timeout) {
-                    shared.take(on_thread.look());
+                    let began = Instant::now();
+                    // Whoever asks is told.
+                    let _ = shared.take(began, on_thread.look());
                 }
             })
             .map_err(|source| ClientError::Memory {
@@ -130,16 +160,59 @@ impl Guard {
         }
         Ok(())
     }
+
+    /// Looks now, once.
+    pub(crate) fn look(&self) -> Result<(), ClientError> {
+        self.check()?;
+        let began = Instant::now();
+        self.verdict.take(began, self.looker.look())
+    }
+
+    /// The last look that found nothing wrong.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        self.verdict.seen().clone()
+    }
 }
 
 impl Verdict {
-    fn take(&self, looked: Result<(), ClientError>) {
-        let unfinished = !matches!(looked, Ok(()) | Err(ClientError::Unavailable { .. }));
+    fn take(
+        &self,
+        began: Instant,
+        looked: Result<Option<Published>, ClientError>,
+    ) -> Result<(), ClientError> {
+        let unfinished = !matches!(looked, Ok(_) | Err(ClientError::Unavailable { .. }));
         self.unfinished.store(unfinished, Ordering::Release);
-        if let Err(ClientError::Contradiction { what, evidence }) = looked {
-            self.what().get_or_insert((what, evidence));
-            self.found.store(true, Ordering::Release);
+        match looked {
+            Ok(published) => {
+                self.saw(began, published);
+                Ok(())
+            }
+            Err(ClientError::Contradiction { what, evidence }) => {
+                self.what()
+                    .get_or_insert_with(|| (what.clone(), evidence.clone()));
+                self.found.store(true, Ordering::Release);
+                Err(ClientError::Contradiction { what, evidence })
+            }
+            // It holds, and there is no room to keep it.
+            Err(ClientError::Memory { source, .. }) if is_full(&source) => {
+                self.saw(began, None);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
+    }
+
+    fn saw(&self, began: Instant, published: Option<Published>) {
+        let mut seen = self.seen();
+        let before = seen.take().and_then(|seen| seen.published);
+        *seen = Some(Seen {
+            began,
+            published: published.map(Arc::new).or(before),
+        });
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn what(&self) -> MutexGuard<'_, Option<(String, PathBuf)>> {
@@ -154,11 +227,14 @@ struct Looker {
 }
 
 impl Looker {
-    /// One look: what the server shows now, held against what it showed before.
-    fn look(&self) -> Result<(), ClientError> {
+    /// One look: what the server shows now, held against what it showed before. `None` where nothing is published.
+    fn look(&self) -> Result<Option<Published>, ClientError> {
         let archive = Archive::open(&self.memory.dir)?;
-        let url = self.transport.base();
-        let known = archive.of_server(url)?;
+        let server = match &self.memory.name {
+            Some(name) => ServerName::Given(name),
+            None => ServerName::Url(self.transport.base()),
+        };
+        let known = archive.of_server(server)?;
         let mut note = self.checkpoint()?;
         if let (None, Some(slot)) = (&note, &known) {
             // A server that starts may need a moment.
@@ -169,7 +245,7 @@ impl Looker {
         }
         // Nothing is published yet, or nothing of it is shown: there is nothing to remember.
         let Some(note) = note else {
-            return Ok(());
+            return Ok(None);
         };
         let origin = note.lines().next().unwrap_or_default();
         let slot = known.unwrap_or_else(|| archive.of_origin(origin));
@@ -210,15 +286,20 @@ impl Looker {
         if let Some(text) = new.take_if(|_| first_use) {
             slot.keep_policy(&text)?;
         }
-        self.hold(&archive, &slot, &policies, kept, shown)?;
+        let Shown { checkpoint, note } = self.hold(&archive, &slot, &policies, kept, shown)?;
         if let Some(text) = new {
             slot.keep_policy(&text)?;
         }
-        archive.remember_server(url, &slot)
+        archive.remember_server(server, &slot)?;
+        Ok(Some(Published {
+            checkpoint,
+            note,
+            policies,
+        }))
     }
 
     /// Holds what is shown against what is kept, and keeps it then. Another client may keep something
-    /// meanwhile, which then is what to hold it against.
+    /// meanwhile, which then is what to hold it against. Gives what holds.
     fn hold(
         &self,
         archive: &Archive,
@@ -226,7 +307,7 @@ impl Looker {
         policies: &[Policy],
         mut kept: Option<String>,
         mut shown: Shown,
-    ) -> Result<(), ClientError> {
+    ) -> Result<Shown, ClientError> {
         loop {
             if let Some(note) = &kept {
                 let before = Shown::read(note, policies).map_err(|why| ClientError::Memory {
@@ -250,11 +331,11 @@ impl Looker {
                     return Err(self.refuse(archive, case));
                 }
                 if shown.size() == before.size() {
-                    return Ok(());
+                    return Ok(shown);
                 }
             }
             match slot.keep(kept.as_deref(), &shown.note)? {
-                None => return Ok(()),
+                None => return Ok(shown),
                 Some(other) => kept = Some(other),
             }
         }
@@ -304,6 +385,15 @@ impl Looker {
     fn refuse(&self, archive: &Archive, case: Case) -> ClientError {
         case.write(archive, self.transport.base())
     }
+}
+
+/// What ends once somebody makes room.
+pub(crate) fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }
 
 /// The directory below which evidence lies.

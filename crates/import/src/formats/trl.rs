@@ -101,7 +101,8 @@ fn single(row: &Fields<'_>, place: &Place<'_>) -> Result<Draft, Misfit> {
         Value::Bool(good) => f64::from(u8::from(*good)),
         other => return Err(Misfit::at(row.path("label"), "true or false", found(other))),
     };
-    let mut body = AnnotationRating::new(Scale::new(0.0, 1.0), value);
+    let mut body = AnnotationRating::new(value);
+    body.scale = Some(Scale::new(0.0, 1.0));
     body.criterion = Some("label".to_owned());
     body.item = Some(place.item(""));
     body.source = Some(place.source(None));

@@ -1,9 +1,10 @@
 //! What annotators said. Everything they read or wrote is sealed.
 
+use super::Spec;
 use super::table::{annotation, body, object, words};
 use crate::hash::RecordHash;
 use crate::ids::{Pseudonym, RunId};
-use crate::shape::{COUNT, Form, HASH, INTEGER, Shape, TEXT};
+use crate::shape::{COUNT, Form, HASH, INTEGER, Member, Shape, TEXT, with};
 use crate::time::Timestamp;
 
 object! {
@@ -45,6 +46,24 @@ words! {
     }
 }
 
+words! {
+    /// Who or what an annotator is.
+    AnnotatorType {
+        /// Somebody paid or asked to annotate.
+        Human = "human",
+        /// Somebody who knows the field.
+        Expert = "expert",
+        /// Somebody found through a crowd-working platform.
+        Crowd = "crowd",
+        /// Somebody who used the model and said what they thought of it.
+        User = "user",
+        /// A model.
+        Model = "model",
+        /// A program that follows rules: tests, a verifier, a heuristic.
+        Rule = "rule",
+    }
+}
+
 annotation! {
     /// Which of two responses an annotator preferred.
     AnnotationPreference
@@ -66,16 +85,31 @@ annotation! {
     /// How an annotator rated one response.
     AnnotationRating
     required {
-        /// The scale.
-        scale: Scale = Shape::Object(Scale::MEMBERS),
         /// The rating.
         value: f64 = Shape::Number,
     }
-    optional {}
+    optional {
+        /// The scale; absent where it has no ends, which version 1 does not know.
+        scale: Scale = Shape::Object(Scale::MEMBERS),
+    }
     sealed {
         "annotator_id": optional, "prompt": optional, "rationale": optional, "response": required,
     }
 }
+
+/// `annotation.rating` as it was in version 1: always on a scale with two ends.
+pub(crate) const ANNOTATION_RATING_V1: Spec = Spec {
+    members: &with(
+        AnnotationRating::MEMBERS_V1,
+        Member {
+            name: "scale",
+            required: true,
+            shape: Shape::Object(Scale::MEMBERS),
+            doc: " The scale.",
+        },
+    ),
+    ..AnnotationRating::V1
+};
 
 annotation! {
     /// How an annotator ranked several responses.

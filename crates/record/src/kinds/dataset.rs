@@ -2,11 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use super::table::{body, words};
+use super::Spec;
+use super::table::{body, object, words};
 use crate::hash::Sha256;
 use crate::ids::{Pseudonym, RunId};
-use crate::shape::{COUNT, COUNTS, Form, LONG_TEXT, Shape, TEXT};
+use crate::shape::{COUNT, COUNTS, Form, LONG_TEXT, Shape, TEXT, without};
 use crate::time::Timestamp;
+
+object! {
+    /// A file of a data set.
+    DatasetFile
+    required {
+        /// How many bytes it has.
+        bytes: u64 = COUNT,
+        /// Its name within the data set.
+        name: String = TEXT,
+        /// The SHA-256 of its bytes.
+        sha256: Sha256 = Shape::Form(Form::Sha256),
+    }
+    optional {}
+}
 
 body! {
     /// A data set as it was read: the digest of its bytes.
@@ -22,6 +37,15 @@ body! {
         sha256: Sha256 = Shape::Form(Form::Sha256),
     }
     optional {
+        /// Its files, where it has several: `bytes` is then their sum, and `sha256` that of the lines that `sha256sum`
+        /// prints for them, sorted by name. From version 2 on.
+        files: Vec<DatasetFile> = Shape::Array {
+            item: &Shape::Object(DatasetFile::MEMBERS),
+            min: 1,
+            max: 256,
+        },
+        /// What the library that loaded it calls this state of it. From version 2 on.
+        fingerprint: String = TEXT,
         /// Its licence, by SPDX identifier where it has one.
         license: String = TEXT,
         /// How many rows it has.
@@ -33,8 +57,19 @@ body! {
         /// How many rows each split has.
         splits: BTreeMap<String, u64> = COUNTS,
     }
-    sealed {}
+    sealed { "row_key": optional }
 }
+
+/// `dataset.registered` as it was in version 1.
+pub(crate) const DATASET_REGISTERED_V1: Spec = Spec {
+    members: &without::<{ DatasetRegistered::MEMBERS.len() - 2 }>(
+        DatasetRegistered::MEMBERS,
+        &["files", "fingerprint"],
+    ),
+    sealed: &[],
+    sealed_members: &[],
+    ..DatasetRegistered::SPEC
+};
 
 body! {
     /// Guidelines that annotators were given: the digest of their bytes.

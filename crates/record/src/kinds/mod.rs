@@ -27,7 +27,8 @@ use serde::de::DeserializeOwned;
 pub use stream::*;
 pub use training::*;
 
-use crate::shape::Member;
+use crate::cursor::Cursor;
+use crate::shape::{self, Member};
 
 /// The typed body of one kind of record.
 pub trait Body: Serialize + DeserializeOwned {
@@ -50,6 +51,16 @@ impl Spec {
     /// Whether some field has to be sealed.
     pub(crate) fn must_seal(&self) -> bool {
         self.sealed.iter().any(|(_, required)| *required)
+    }
+
+    /// Whether a body and the names of what is sealed beside it have a place here.
+    fn holds(&self, body: &[u8], sealed: &[&str]) -> bool {
+        sealed
+            .iter()
+            .all(|field| self.sealed.iter().any(|(known, _)| known == field))
+            && Cursor::from_bytes(body).is_ok_and(|mut cursor| {
+                shape::object(&mut cursor, self.members).is_ok() && cursor.end().is_ok()
+            })
     }
 }
 
@@ -156,9 +167,36 @@ impl Kind {
     /// The version of the schema that is written now, which is also the newest that is read.
     pub fn version(self) -> u16 {
         match self {
+            Self::KeyRotated
+            | Self::AnnotationPreference
+            | Self::AnnotationRating
+            | Self::AnnotationRanking
+            | Self::AnnotationCorrection
+            | Self::AnnotationCritique
+            | Self::AnnotationDemonstration
+            | Self::DatasetRegistered
+            | Self::ModelCheckpoint
+            | Self::PolicyUpdated => 2,
+            _ => 1,
+        }
+    }
+
+    /// The oldest version that is still written, where it can say what is to be said: the newer ones
+    /// only add to it, so that a record means the same to whoever knows nothing newer.
+    fn oldest_written(self) -> u16 {
+        match self {
+            // Version 1 has no force.
             Self::KeyRotated => 2,
             _ => 1,
         }
+    }
+
+    /// The oldest version of those still written that has room for this body and these sealed fields;
+    /// the newest where none has, whose complaint is the one to hear.
+    pub(crate) fn version_for(self, body: &[u8], sealed: &[&str]) -> u16 {
+        (self.oldest_written()..self.version())
+            .find(|version| self.spec_of(*version).holds(body, sealed))
+            .unwrap_or(self.version())
     }
 
     /// Every kind in every version that is read.
@@ -172,6 +210,15 @@ impl Kind {
     pub(crate) fn spec_of(self, version: u16) -> &'static Spec {
         match (self, version) {
             (Self::KeyRotated, 1) => &KEY_ROTATED_V1,
+            (Self::AnnotationPreference, 1) => &AnnotationPreference::V1,
+            (Self::AnnotationRating, 1) => &ANNOTATION_RATING_V1,
+            (Self::AnnotationRanking, 1) => &AnnotationRanking::V1,
+            (Self::AnnotationCorrection, 1) => &AnnotationCorrection::V1,
+            (Self::AnnotationCritique, 1) => &AnnotationCritique::V1,
+            (Self::AnnotationDemonstration, 1) => &AnnotationDemonstration::V1,
+            (Self::DatasetRegistered, 1) => &DATASET_REGISTERED_V1,
+            (Self::ModelCheckpoint, 1) => &MODEL_CHECKPOINT_V1,
+            (Self::PolicyUpdated, 1) => &POLICY_UPDATED_V1,
             _ => self.spec(),
         }
     }

@@ -159,6 +159,8 @@ macro_rules! annotation {
                 $($optional)*
                 /// The annotator's pseudonym.
                 annotator: $crate::ids::Pseudonym = $crate::shape::Shape::Form($crate::shape::Form::Pseudonym),
+                /// Who or what the annotator is. From version 2 on.
+                annotator_type: $crate::kinds::AnnotatorType = $crate::kinds::AnnotatorType::SHAPE,
                 /// When the annotator decided, where that is not when it was recorded.
                 at: $crate::time::Timestamp = $crate::shape::Shape::Form($crate::shape::Form::Time),
                 /// What was asked: helpfulness, harmlessness, ….
@@ -173,6 +175,17 @@ macro_rules! annotation {
                 source: $crate::kinds::Source = $crate::shape::Shape::Object($crate::kinds::Source::MEMBERS),
             }
             sealed { $($sealed)* }
+        }
+
+        impl $name {
+            /// The members of version 1.
+            pub(crate) const MEMBERS_V1: [$crate::shape::Member; $name::MEMBERS.len() - 1] =
+                $crate::shape::without(Self::MEMBERS, &["annotator_type"]);
+            /// The table of version 1.
+            pub(crate) const V1: $crate::kinds::Spec = $crate::kinds::Spec {
+                members: &Self::MEMBERS_V1,
+                ..Self::SPEC
+            };
         }
     };
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::table::{body, object};
-use crate::hash::Sha256;
+use super::Spec;
+use super::table::{body, object, words};
+use crate::hash::{RecordHash, Sha256};
 use crate::ids::RunId;
-use crate::shape::{COUNT, Form, NUMBERS, Shape, TEXT};
+use crate::shape::{COUNT, Form, HASH, Member, NUMBERS, Shape, TEXT, with, without};
 
 body! {
     /// A reward model scored one response.
@@ -37,8 +38,44 @@ object! {
         records: u64 = COUNT,
     }
     optional {
+        /// The leaf hashes of the records it was made of. From version 2 on; more than 256 are in the attachment `batch`,
+        /// one in base64 a line.
+        members: Vec<RecordHash> = Shape::Array { item: &HASH, min: 1, max: 256 },
         /// The SHA-256 of what the producer makes of its batch; says nothing about single values.
         sha256: Sha256 = Shape::Form(Form::Sha256),
+    }
+}
+
+words! {
+    /// How norms of changes were come by.
+    NormMethod {
+        /// From the parameters before and after.
+        Exact = "exact",
+        /// From random projections of the parameters before and after.
+        Projection = "projection",
+    }
+}
+
+object! {
+    /// How the norms in `module_norms` were come by.
+    Norms
+    required {
+        /// How.
+        method: NormMethod = NormMethod::SHAPE,
+    }
+    optional {
+        /// The probability that an estimate is within `relative_error`, for each module.
+        confidence: f64 = Shape::Number,
+        /// The dimensions of the smallest projection.
+        dimensions: u64 = COUNT,
+        /// How many bytes were kept between two updates.
+        memory_bytes: u64 = COUNT,
+        /// The most that an estimate is off, as a fraction of the true norm.
+        relative_error: f64 = Shape::Number,
+        /// What the projection was drawn from.
+        seed: u64 = COUNT,
+        /// The step since which the change is measured.
+        since: u64 = COUNT,
     }
 }
 
@@ -68,15 +105,42 @@ body! {
         metrics: BTreeMap<String, f64> = NUMBERS,
         /// The norm of each module's change by the module's name.
         module_norms: BTreeMap<String, f64> = NUMBERS,
+        /// How `module_norms` were come by. From version 2 on.
+        norms: Norms = Shape::Object(Norms::MEMBERS),
+        /// How many parameters the model has. From version 2 on.
+        parameters: u64 = COUNT,
         /// The mean reward of the batch.
         reward_mean: f64 = Shape::Number,
         /// The standard deviation of the batch's rewards.
         reward_std: f64 = Shape::Number,
         /// The run, in records of the scope `ledger` that came after it was sealed.
         run: RunId = Shape::Form(Form::RunId),
+        /// How many of the parameters are trained. From version 2 on.
+        trainable: u64 = COUNT,
     }
-    sealed {}
+    sealed { "batch_sha256": optional }
 }
+
+/// `policy.updated` as it was in version 1.
+pub(crate) const POLICY_UPDATED_V1: Spec = Spec {
+    members: &with(
+        without::<{ PolicyUpdated::MEMBERS.len() - 3 }>(
+            PolicyUpdated::MEMBERS,
+            &["norms", "parameters", "trainable"],
+        ),
+        Member {
+            name: "batch",
+            required: false,
+            shape: Shape::Object(&BATCH_V1),
+            doc: " What it was computed from.",
+        },
+    ),
+    sealed: &[],
+    sealed_members: &[],
+    ..PolicyUpdated::SPEC
+};
+
+const BATCH_V1: [Member; Batch::MEMBERS.len() - 1] = without(Batch::MEMBERS, &["members"]);
 
 object! {
     /// A file of a saved model.
@@ -96,10 +160,11 @@ body! {
     /// A model was saved.
     ModelCheckpoint
     required {
-        /// Its files.
+        /// Its files. From version 2 on there may be none here: where only the moment is recorded, or where there are
+        /// more than 256 and the attachment `manifest` has them.
         files: Vec<ModelFile> = Shape::Array {
             item: &Shape::Object(ModelFile::MEMBERS),
-            min: 1,
+            min: 0,
             max: 256,
         },
         /// Its name.
@@ -121,6 +186,24 @@ body! {
     }
     sealed {}
 }
+
+/// `model.checkpoint` as it was in version 1: never without files.
+pub(crate) const MODEL_CHECKPOINT_V1: Spec = Spec {
+    members: &with(
+        without::<{ ModelCheckpoint::MEMBERS.len() }>(ModelCheckpoint::MEMBERS, &[]),
+        Member {
+            name: "files",
+            required: true,
+            shape: Shape::Array {
+                item: &Shape::Object(ModelFile::MEMBERS),
+                min: 1,
+                max: 256,
+            },
+            doc: " Its files.",
+        },
+    ),
+    ..ModelCheckpoint::SPEC
+};
 
 body! {
     /// Metrics of training.

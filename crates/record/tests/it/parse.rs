@@ -52,7 +52,7 @@ fn everything_is_read() {
         .decode::<kinds::AnnotationRating>()
         .unwrap_err()
         .to_string();
-    assert!(error.contains("expected annotation.rating version 1, found annotation.preference"));
+    assert!(error.contains("expected annotation.rating version 2, found annotation.preference"));
 }
 
 #[test]
@@ -231,8 +231,8 @@ const CHANGES: &[(&str, &str, &str)] = &[
     ),
     (
         "\"v\":1}",
-        "\"v\":2}",
-        "unknown version 2 of kind annotation.preference, known is 1",
+        "\"v\":3}",
+        "unknown version 3 of kind annotation.preference, known is 2",
     ),
     ("\"v\":1}", "\"v\":1,\"w\":1}", "expected `}`, found ,"),
     (
@@ -371,10 +371,10 @@ fn unknown_kinds_pass_as_envelopes_only() {
     );
     assert_eq!(record.sealed().count(), 3);
 
-    let newer = GOOD.replace("\"v\":1}", "\"v\":2}");
+    let newer = GOOD.replace("\"v\":1}", "\"v\":3}");
     assert_eq!(
         Record::parse_envelope(newer.as_bytes()).unwrap().version(),
-        2
+        3
     );
 
     // Another version may seal other fields and have another body.
@@ -391,8 +391,8 @@ fn unknown_kinds_pass_as_envelopes_only() {
     assert!(matches!(
         Record::parse(other.as_bytes()),
         Err(RecordError::UnknownVersion {
-            version: 2,
-            known: 1,
+            version: 3,
+            known: 2,
             ..
         })
     ));

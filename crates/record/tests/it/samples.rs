@@ -39,6 +39,7 @@ macro_rules! shared {
     ($body:expr) => {{
         let mut body = $body;
         body.annotator = Some(annotator());
+        body.annotator_type = Some(AnnotatorType::Expert);
         body.at = Some(time());
         body.criterion = Some(text("helpfulness"));
         body.duration_ms = Some(41_250);
@@ -88,6 +89,12 @@ pub(crate) fn drafts() -> Vec<Draft> {
             ProducerName::parse("trainer").unwrap(),
         )),
         Draft::new(DatasetRegistered {
+            files: Some(vec![DatasetFile::new(
+                81_234,
+                text("train.jsonl.gz"),
+                digest(7),
+            )]),
+            fingerprint: Some(text("d2a3c1f0b5e49786")),
             license: Some(text("MIT")),
             rows: Some(3_000),
             run: Some(run_id()),
@@ -113,7 +120,10 @@ pub(crate) fn drafts() -> Vec<Draft> {
             strength: Some(0.8),
             ..shared!(AnnotationPreference::new(Choice::A))
         }),
-        Draft::new(shared!(AnnotationRating::new(Scale::new(1.0, 5.0), 4.0))),
+        Draft::new(AnnotationRating {
+            scale: Some(Scale::new(1.0, 5.0)),
+            ..shared!(AnnotationRating::new(4.0))
+        }),
         Draft::new(shared!(AnnotationRanking::new(vec![2, 1, 1]))),
         Draft::new(shared!(AnnotationCorrection::new())),
         Draft::new(AnnotationCritique {
@@ -152,6 +162,7 @@ fn of_training() -> Vec<Draft> {
         }),
         Draft::new(PolicyUpdated {
             batch: Some(Batch {
+                members: Some(vec![hash(9), hash(10)]),
                 sha256: Some(digest(1)),
                 ..Batch::new(64)
             }),
@@ -163,9 +174,20 @@ fn of_training() -> Vec<Draft> {
             loss: Some(-0.031_25),
             metrics: Some(numbers()),
             module_norms: Some(numbers()),
+            norms: Some(Norms {
+                confidence: Some(0.95),
+                dimensions: Some(4_093),
+                memory_bytes: Some(1_048_576),
+                relative_error: Some(0.1),
+                seed: Some(7),
+                since: Some(39),
+                ..Norms::new(NormMethod::Projection)
+            }),
+            parameters: Some(124_439_808),
             reward_mean: Some(0.5),
             reward_std: Some(0.25),
             run: Some(run_id()),
+            trainable: Some(1_048_576),
             ..PolicyUpdated::new(40)
         }),
         Draft::new(ModelCheckpoint {
@@ -183,6 +205,10 @@ fn of_training() -> Vec<Draft> {
                 )],
                 text("checkpoint-40"),
             )
+        }),
+        Draft::new(ModelCheckpoint {
+            step: Some(41),
+            ..ModelCheckpoint::new(Vec::new(), text("step 41"))
         }),
         Draft::new(MetricLogged {
             epoch: Some(1.0),

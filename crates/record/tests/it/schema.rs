@@ -10,17 +10,24 @@ use serde_json::{Value, json};
 
 use crate::samples;
 
-static VALIDATORS: LazyLock<BTreeMap<&str, Validator>> = LazyLock::new(|| {
-    let validator = |kind: &Kind| {
-        let schema = schema::json_schema(*kind);
+static VALIDATORS: LazyLock<BTreeMap<(Kind, u16), Validator>> = LazyLock::new(|| {
+    let validator = |(kind, version): (Kind, u16)| {
+        let schema = schema::json_schema_of(kind, version);
         let validator = jsonschema::options()
             .should_validate_formats(true)
             .build(&schema)
             .unwrap();
-        (kind.name(), validator)
+        ((kind, version), validator)
     };
-    Kind::ALL.iter().map(validator).collect()
+    Kind::all_versions().map(validator).collect()
 });
+
+/// The schema that a record says it is under.
+fn validator(record: &Value) -> &'static Validator {
+    let kind = Kind::parse(record["kind"].as_str().unwrap()).unwrap();
+    let version = u16::try_from(record["v"].as_u64().unwrap()).unwrap();
+    &VALIDATORS[&(kind, version)]
+}
 
 static RECORDS: LazyLock<Vec<Value>> = LazyLock::new(|| {
     samples::records()
@@ -49,10 +56,9 @@ fn checked_in_schemas_are_current() {
 #[test]
 fn good_records_are_good_to_both() {
     for record in RECORDS.iter() {
-        let kind = record["kind"].as_str().unwrap();
         let bytes = canonical::to_canonical(record);
         assert!(Record::parse(&bytes).is_ok(), "{record}");
-        if let Err(error) = VALIDATORS[kind].validate(record) {
+        if let Err(error) = validator(record).validate(record) {
             panic!("{record}: {error} at {}", error.instance_path());
         }
     }
@@ -255,7 +261,7 @@ proptest! {
         // What a validator gets to see is what stands in the bytes: 1.0 is 1 there.
         let seen: Value = serde_json::from_slice(&bytes).unwrap();
         let parsed = Record::parse(&bytes);
-        let valid = VALIDATORS[original["kind"].as_str().unwrap()].validate(&seen);
+        let valid = validator(original).validate(&seen);
         prop_assert_eq!(
             parsed.is_ok(),
             valid.is_ok(),
@@ -273,7 +279,7 @@ proptest! {
 fn every_member_with_every_odd_value_is_judged_alike() {
     let (mut accepted, mut refused) = (0, 0);
     for original in RECORDS.iter() {
-        let validator = &VALIDATORS[original["kind"].as_str().unwrap()];
+        let validator = validator(original);
         let mut all = Vec::new();
         paths(original, "", &mut all);
         let mutations: Vec<_> = odd_values()

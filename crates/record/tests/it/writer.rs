@@ -313,3 +313,107 @@ fn what_seals_or_moves_a_chain_is_not_prepared() {
         Err(WriteError::Record(_))
     ));
 }
+
+/// A verifier that knows nothing newer reads on, until a record says something newer.
+#[test]
+fn a_record_is_of_the_oldest_version_that_can_say_it() {
+    let version = |draft: Draft| {
+        let submissions = writer("rank0", 1).write(draft).unwrap();
+        let submission = submissions.last().unwrap();
+        submission.check().unwrap().version()
+    };
+    let preference = |annotator_type| {
+        let body = AnnotationPreference {
+            annotator_type,
+            ..AnnotationPreference::new(Choice::A)
+        };
+        Draft::new(body)
+            .seal("response_a", &"a".into(), Subject::Run)
+            .seal("response_b", &"b".into(), Subject::Run)
+    };
+    assert_eq!(version(preference(None)), 1);
+    assert_eq!(version(preference(Some(AnnotatorType::Model))), 2);
+
+    let rating = |scale| {
+        let body = AnnotationRating {
+            scale,
+            ..AnnotationRating::new(0.5)
+        };
+        Draft::new(body).seal("response", &"a".into(), Subject::Run)
+    };
+    assert_eq!(version(rating(Some(Scale::new(0.0, 1.0)))), 1);
+    assert_eq!(version(rating(None)), 2);
+
+    let updated = Draft::new(PolicyUpdated::new(1));
+    assert_eq!(version(updated.clone()), 1);
+    let digest = "batch_sha256";
+    assert_eq!(version(updated.seal(digest, &"0".into(), Subject::Run)), 2);
+
+    let nothing = ModelCheckpoint::new(Vec::new(), "step 1".to_owned());
+    assert_eq!(version(Draft::new(nothing)), 2);
+
+    // The first version of this one says the same and has no force.
+    let rotated = KeyRotated::new(
+        PublicKey::from(&signing_key(2)),
+        PublicKey::from(&signing_key(1)),
+        KeyPurpose::Producer,
+    );
+    assert_eq!(version(Draft::new(rotated)), 2);
+}
+
+#[test]
+fn what_could_not_be_kept_is_taken_back() {
+    let clock = clock();
+    let mut writer = with_clock(&clock);
+    let before = writer.mark();
+    writer.write(started(1)).unwrap();
+    writer.write(metric()).unwrap();
+    writer.rewind(before);
+    assert_eq!((writer.next_seq(), writer.head()), (0, None));
+    // It opens again, as if nothing had been.
+    assert_eq!(
+        kinds(&writer.write(started(1)).unwrap()),
+        ["stream.opened", "run.started"]
+    );
+    let before = writer.mark();
+    writer.seal(RunStatus::Failed, Vec::new()).unwrap();
+    assert!(writer.write(metric()).is_err());
+    writer.rewind(before);
+    let written = writer.write(metric()).unwrap();
+    assert_eq!(Record::parse(&written[0].record).unwrap().seq(), 2);
+    assert_eq!(writer.unsigned(), 3);
+}
+
+#[test]
+fn a_draft_knows_the_most_that_its_line_can_take() {
+    // The longest names that there are.
+    let long = "a".repeat(64);
+    let run = RunId::parse("7ZZZZZZZZZZZZZZZZZZZZZZZZZ").unwrap();
+    let producer = ProducerName::parse("p").unwrap();
+    let mut writer = StreamWriter::open(
+        run.into(),
+        stream(&long),
+        producer,
+        signing_key(1),
+        clock(),
+        entropy(),
+    );
+    writer.write(started(1)).unwrap();
+    for draft in crate::samples::drafts() {
+        let attached = Attachment {
+            bytes: MAX_INTEGER,
+            sha256: Sha256([255; 32]),
+        };
+        let draft = draft.attach(&long, attached);
+        let most = draft.most_bytes();
+        // Some kinds stand where this writer is not.
+        let Ok(written) = writer.write(draft) else {
+            continue;
+        };
+        let mut line = Vec::new();
+        written[0].write_line(&mut line);
+        assert_eq!(line, written[0].to_line());
+        assert!(line.len() < most, "{} of {most}", line.len());
+        assert!(most < line.len() + 2_000, "{} of {most}", line.len());
+    }
+}

@@ -30,9 +30,16 @@ const MAX_PROOFS: usize = 1_000;
 /// about a microsecond a record); handing a single record over would cost more than reading it.
 const INLINE_BYTES: usize = 256 << 10;
 
-/// How a line with sealed values begins. Those too are left to a thread that may wait: a subject
-/// seen for the first time gets a key, which has to be in the database first.
-static SEALED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"{\"openings\":"));
+/// How a line with sealed values begins, and a record with attachments. Those too are left to a thread
+/// that may wait: a subject seen for the first time gets a key, which has to be in the database first;
+/// an attachment named for the first time is looked for in the store. Inside of a string these would be
+/// escaped.
+static SLOW: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| {
+    [
+        Finder::new(b"{\"openings\":"),
+        Finder::new(b"{\"attachments\":"),
+    ]
+});
 
 /// Append records
 ///
@@ -63,7 +70,7 @@ static SEALED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"{\"ope
         (status = 409, description = "`seq-gap`, `wrong-prev`, `conflict` (other bytes have this place), `run-sealed`, `bad-stream`, `bad-run`", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "`body-too-large`, `too-many-records`, `request-too-large`, `record-too-large` (one record)", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported-media-type`", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "`unknown-kind`, `unknown-version`, `invalid-openings`, `opening-mismatch`, `bad-signature`, `bad-seal`", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "`unknown-kind`, `unknown-version`, `invalid-openings`, `opening-mismatch`, `attachment-missing`, `bad-signature`, `bad-seal`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `unavailable`: come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = ["producer", "admin"]))
@@ -95,7 +102,8 @@ where
     let stall = state.options().body_stall;
     let (bytes, taken) = body::read_into(body, body::MAX_BODY_BYTES, stall, state.room()).await?;
 
-    let light = bytes.len() <= INLINE_BYTES && SEALED.find(&bytes).is_none();
+    let slow = |begin: &Finder<'_>| begin.find(&bytes).is_some();
+    let light = bytes.len() <= INLINE_BYTES && !SLOW.iter().any(slow);
     let alone = state.appends().is_alone() && state.ledger().is_resting();
     let ticket = if light && !alone {
         let submissions = read(form, &bytes, published)?;

@@ -74,7 +74,8 @@ pub(crate) async fn one(
 /// Prove a record
 ///
 /// A C2SP tlog-proof: the record's index, its inclusion proof, and the checkpoint it leads to.
-/// Verify it offline with the log's key and the record's bytes.
+/// Verify it offline with the log's key and the record's bytes. It holds no record, so that a producer may ask
+/// for it too.
 #[utoipa::path(
     get,
     path = "/v1/records/{index}/proof",
@@ -85,7 +86,7 @@ pub(crate) async fn one(
         (status = 200, description = "The proof", body = String, content_type = "text/plain"),
         (status = 404, description = "`not-found`, or `not-published`: no checkpoint covers it yet; come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "admin"]))
+    security(("token" = ["reader", "producer", "admin"]))
 )]
 pub(crate) async fn proof(
     Extracted(state): Extracted<State>,

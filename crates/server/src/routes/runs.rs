@@ -5,7 +5,7 @@ use axum::extract::State as Extracted;
 use axum::http::StatusCode;
 use ledger::RunInfo;
 use record::kinds::RunStatus;
-use record::{RecordHash, RunId};
+use record::{RecordHash, RunId, Scope};
 
 use super::records::page;
 use crate::api::{
@@ -103,7 +103,7 @@ pub(crate) async fn one(
     path = "/v1/runs/{run}/streams",
     operation_id = "listStreams",
     tag = "Runs",
-    params(("run" = String, Path, description = "The run's id, or its name")),
+    params(("run" = String, Path, description = "The run's id, or its name; `ledger` for the streams of no run")),
     responses(
         (status = 200, description = "Each stream's head", body = Streams),
         (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
@@ -116,6 +116,9 @@ pub(crate) async fn streams(
 ) -> Result<Json<Streams>, Problem> {
     let heads = state
         .blocking(move |ledger| {
+            if Scope::parse(&run) == Some(Scope::Ledger) {
+                return ledger.streams(Scope::Ledger);
+            }
             let run = ledger.find_run(&run)?;
             ledger.streams(run.id)
         })

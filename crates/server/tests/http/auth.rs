@@ -32,7 +32,9 @@ const TABLE: &str = "
     post   /v1/records                 PA
     get    /v1/records                 RA
     get    /v1/records/{index}         RA
-    get    /v1/records/{index}/proof   RA
+    get    /v1/records/{index}/proof   PRA
+    put    /v1/attachments/{sha256}    PA
+    get    /v1/attachments/{sha256}    RA
     post   /v1/tokens                  A
     get    /v1/tokens                  A
     delete /v1/tokens/{id}             A
@@ -55,6 +57,7 @@ fn every_cell_of_the_table_holds() {
             .replace("tile/{level}/{index}", "tile/0/000.p/1")
             .replace("entries/{index}", "entries/000.p/1")
             .replace("{index}", "0")
+            .replace("{sha256}", &"ab".repeat(32))
             .replace("{id}", "nobody");
         for (letter, token) in [
             ('-', None),

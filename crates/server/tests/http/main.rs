@@ -5,6 +5,7 @@
     reason = "helpers of tests are not seen as tests themselves"
 )]
 
+mod attachments;
 mod auth;
 mod bad_input;
 mod operation;

@@ -1,15 +1,15 @@
 //! Objects as files below a directory.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use super::{ObjectStore, check_key};
-use crate::dir::{sync_dir, write_temp};
+use super::{ObjectStore, OpenObject, check_key};
+use crate::dir::{sync_dir, write_temp, write_temp_from};
 use crate::error::{Result, StoreError};
 
 /// How many files are written and synced at once. Syncs that wait together share a commit of the file system's journal;
@@ -112,6 +112,19 @@ impl DirObjects {
         self.placing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Gives a finished file its name, whatever had it before, and makes that durable.
+    fn swap_in(&self, temp: &Path, path: &Path) -> Result<()> {
+        let mut dirs = BTreeSet::new();
+        let placing = self.placing();
+        if let Err(error) = self.make_parents(path, &mut dirs) {
+            let _ = fs::remove_file(temp);
+            return Err(error);
+        }
+        rename(temp, path)?;
+        drop(placing);
+        dirs.iter().try_for_each(|dir| sync_dir(dir))
+    }
+
     /// Makes the directories above `path`; notes all of them to be synced, as another thread may have made one and
     /// not have synced it yet.
     fn make_parents(&self, path: &Path, dirs: &mut BTreeSet<PathBuf>) -> Result<()> {
@@ -156,14 +169,43 @@ impl ObjectStore for DirObjects {
 
     fn replace(&self, key: &str, bytes: &[u8]) -> Result<()> {
         check_key(key)?;
-        let path = self.root.join(key);
         let temp = write_temp(&self.tmp, bytes, 0o666)?;
-        let mut dirs = BTreeSet::new();
-        let placing = self.placing();
-        self.make_parents(&path, &mut dirs)?;
-        rename(&temp, &path)?;
-        drop(placing);
-        dirs.iter().try_for_each(|dir| sync_dir(dir))
+        self.swap_in(&temp, &self.root.join(key))
+    }
+
+    fn put_from(&self, key: &str, source: &mut dyn Read) -> Result<u64> {
+        check_key(key)?;
+        let (temp, bytes) = write_temp_from(&self.tmp, source, 0o666)?;
+        self.swap_in(&temp, &self.root.join(key))?;
+        Ok(bytes)
+    }
+
+    fn open_object(&self, key: &str) -> Result<Option<OpenObject>> {
+        check_key(key)?;
+        let path = self.root.join(key);
+        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?, file)));
+        match opened {
+            Ok((found, file)) if found.is_file() => Ok(Some(OpenObject {
+                bytes: found.len(),
+                reader: Box::new(file),
+            })),
+            Ok(_) => Ok(None),
+            Err(source) if absent(&source) => Ok(None),
+            Err(source) => Err(StoreError::io("open", &path, source)),
+        }
+    }
+
+    fn confirm(&self, key: &str) -> Result<Option<u64>> {
+        let Some(object) = self.open_object(key)? else {
+            return Ok(None);
+        };
+        // Its bytes were synced before it got its name; whether the name was, is not known here.
+        let path = self.root.join(key);
+        path.ancestors()
+            .skip(1)
+            .take_while(|dir| dir.starts_with(&self.root))
+            .try_for_each(sync_dir)?;
+        Ok(Some(object.bytes))
     }
 
     fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {

@@ -7,19 +7,22 @@
 //!
 //! All retries are made here and not by the client, so that there is one place that knows how long they may take.
 
+mod large;
 mod location;
 mod probe;
 
 use std::fmt;
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
+use object_store::multipart::MultipartStore;
 use object_store::path::Path;
 use object_store::{Error, ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 
-use super::{ObjectStore, check_key};
+use super::{ObjectStore, OpenObject, check_key};
 use crate::error::{Result, StoreError};
 use crate::net::{Net, pause_after};
 
@@ -38,8 +41,13 @@ pub struct RemoteObjects {
     inner: Arc<Inner>,
 }
 
+/// What is asked of a client.
+trait Client: object_store::ObjectStore + MultipartStore {}
+
+impl<T: object_store::ObjectStore + MultipartStore> Client for T {}
+
 struct Inner {
-    client: Arc<dyn object_store::ObjectStore>,
+    client: Arc<dyn Client>,
     prefix: Path,
     server: String,
 }
@@ -141,14 +149,7 @@ impl ObjectStore for RemoteObjects {
         let inner = Arc::clone(&self.inner);
         let (key, payload) = (key.to_owned(), PutPayload::from(bytes.to_vec()));
         self.wait("replace an object", async move {
-            let path = inner.path(&key);
-            let mut attempts = inner.attempts("replace an object");
-            loop {
-                match inner.client.put(&path, payload.clone()).await {
-                    Ok(_) => return Ok(()),
-                    Err(failed) => attempts.again(failed).await?,
-                }
-            }
+            inner.replace(&key, payload).await
         })
     }
 
@@ -156,6 +157,25 @@ impl ObjectStore for RemoteObjects {
         check_key(key)?;
         let (inner, key) = (Arc::clone(&self.inner), key.to_owned());
         self.wait("read an object", async move { inner.read(&key).await })
+    }
+
+    fn put_from(&self, key: &str, source: &mut dyn Read) -> Result<u64> {
+        check_key(key)?;
+        self.put_large(key, source)
+    }
+
+    fn open_object(&self, key: &str) -> Result<Option<OpenObject>> {
+        let Some(bytes) = self.confirm(key)? else {
+            return Ok(None);
+        };
+        let reader = Box::new(large::Reader::new(self.clone(), key, bytes));
+        Ok(Some(OpenObject { bytes, reader }))
+    }
+
+    fn confirm(&self, key: &str) -> Result<Option<u64>> {
+        check_key(key)?;
+        let (inner, key) = (Arc::clone(&self.inner), key.to_owned());
+        self.wait("look for an object", async move { inner.size(&key).await })
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<String>> {

@@ -1,5 +1,6 @@
 //! The contract of [`ObjectStore`].
 
+use std::io::{self, Read};
 use std::thread;
 
 use crate::{ObjectStore, StoreError};
@@ -16,6 +17,8 @@ pub fn objects<P, O: ObjectStore>(new: impl Fn() -> (P, O)) {
     lists_and_deletes(&store);
     let (_place, store) = new();
     refuses_bad_keys(&store);
+    let (_place, store) = new();
+    keeps_what_is_read_to_its_end(&store);
     let (_place, store) = new();
     serves_several_threads(&store);
 }
@@ -115,6 +118,63 @@ fn lists_and_deletes(store: &impl ObjectStore) {
     );
 }
 
+/// Bytes that no two places have in common.
+fn large(bytes: usize) -> Vec<u8> {
+    let words = (0..bytes.div_ceil(4) as u32).flat_map(|word| (word * 7).to_le_bytes());
+    words.take(bytes).collect()
+}
+
+/// A source that fails after some bytes.
+struct Broken(usize);
+
+impl Read for Broken {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let read = out.len().min(self.0);
+        self.0 -= read;
+        if read == 0 {
+            return Err(io::Error::other("it broke"));
+        }
+        out[..read].fill(7);
+        Ok(read)
+    }
+}
+
+fn keeps_what_is_read_to_its_end(store: &impl ObjectStore) {
+    // One short, one of several parts and a bit, one of whole parts, none at all.
+    for bytes in [5, (20 << 20) + 3, 16 << 20, 0] {
+        let (key, expected) = (format!("from/{bytes}"), large(bytes));
+        assert_eq!(store.confirm(&key).unwrap(), None);
+        assert!(store.open_object(&key).unwrap().is_none());
+        for _ in 0..2 {
+            let written = store.put_from(&key, &mut expected.as_slice()).unwrap();
+            assert_eq!(written, bytes as u64);
+        }
+        assert_eq!(store.confirm(&key).unwrap(), Some(bytes as u64));
+        let mut object = store.open_object(&key).unwrap().unwrap();
+        let mut found = Vec::new();
+        object.reader.read_to_end(&mut found).unwrap();
+        assert_eq!(object.bytes, bytes as u64);
+        assert!(found == expected, "{bytes} bytes");
+        assert!(store.get(&key).unwrap().unwrap() == expected);
+    }
+    // What was damaged is mended by the same bytes.
+    store.replace("from/5", b"other").unwrap();
+    store.put_from("from/5", &mut large(5).as_slice()).unwrap();
+    assert_eq!(store.get("from/5").unwrap(), Some(large(5)));
+    // A source that fails leaves nothing, and what was there as it was.
+    for after in [0, 100, 20 << 20] {
+        for key in ["from/5", "from/nothing"] {
+            let failed = store.put_from(key, &mut Broken(after));
+            assert!(matches!(failed, Err(StoreError::Source(_))), "{failed:?}");
+        }
+    }
+    assert_eq!(store.get("from/5").unwrap(), Some(large(5)));
+    assert_eq!(store.confirm("from/nothing").unwrap(), None);
+    // A directory is no object.
+    assert_eq!(store.confirm("from").unwrap(), None);
+    assert_eq!(store.list("from").unwrap().len(), 4);
+}
+
 fn refuses_bad_keys(store: &impl ObjectStore) {
     let long = "k".repeat(513);
     for key in [
@@ -126,6 +186,9 @@ fn refuses_bad_keys(store: &impl ObjectStore) {
             store.put_many(&[("fine", b"x"), (key, b"x")]).err(),
             store.replace(key, b"x").err(),
             store.get(key).err(),
+            store.put_from(key, &mut &b"x"[..]).err(),
+            store.open_object(key).err(),
+            store.confirm(key).err(),
             store.delete(key).err(),
         ];
         for outcome in outcomes {

@@ -61,7 +61,7 @@ pub(super) fn connect(url: &str, options: &[(String, String)]) -> Result<Inner> 
     })
 }
 
-type Client = Result<Arc<dyn object_store::ObjectStore>, object_store::Error>;
+type Client = Result<Arc<dyn super::Client>, object_store::Error>;
 
 fn s3(bucket: &str, options: &[(String, String)]) -> Client {
     let client = client_options(options);
