@@ -1,7 +1,9 @@
 //! *Accepted*: all that can be checked of a request without knowing its streams, in the thread of
 //! whoever sends it. What comes out is ready to be written as it is.
 
+use bytes::{Bytes, BytesMut};
 use record::{Scope, Subject, Submission};
+use tlog::Hash;
 
 use crate::attachments;
 use crate::entry::{Entry, Place};
@@ -80,12 +82,21 @@ pub(crate) fn accept(
             .prepare(&subjects)
             .map_err(|error| refused(None, &error))?;
     }
+    let mut room = Room::of(&submissions);
     submissions
         .into_iter()
         .zip(places)
         .enumerate()
         .map(|(at, (submission, place))| {
-            entry(sealing, submission, place).map_err(|error| refused(Some(at + 1), &error))
+            let leaf = tlog::leaf_hash(&submission.record);
+            Ok(Entry {
+                leaf,
+                sealed: sealed(sealing, &submission, place.scope, &leaf)
+                    .map_err(|error| refused(Some(at + 1), &error))?,
+                bytes: room.take(submission.record),
+                place,
+                by: None,
+            })
         })
         .collect()
 }
@@ -97,18 +108,47 @@ pub(crate) fn entry(
     place: Place,
 ) -> Result<Entry, LedgerError> {
     let leaf = tlog::leaf_hash(&submission.record);
-    let sealed = if submission.openings.is_empty() {
-        Vec::new()
-    } else {
-        sealing.seal(place.scope, &leaf, &submission.openings)?
-    };
     Ok(Entry {
-        bytes: submission.record.into(),
         leaf,
-        sealed: sealed.into(),
+        sealed: sealed(sealing, &submission, place.scope, &leaf)?,
+        bytes: submission.record.into(),
         place,
         by: None,
     })
+}
+
+fn sealed(
+    sealing: &Sealing,
+    submission: &Submission,
+    scope: Scope,
+    leaf: &Hash,
+) -> Result<Bytes, LedgerError> {
+    if submission.openings.is_empty() {
+        return Ok(Bytes::new());
+    }
+    Ok(sealing.seal(scope, leaf, &submission.openings)?.into())
+}
+
+/// One block of memory for all records of a request. They are kept until they are published and given back by another
+/// thread: a block each would leave the memory in pieces.
+struct Room(BytesMut);
+
+impl Room {
+    fn of(submissions: &[Submission]) -> Self {
+        let bytes = match submissions {
+            [_] => 0,
+            several => several.iter().map(|one| one.record.len()).sum(),
+        };
+        Self(BytesMut::with_capacity(bytes))
+    }
+
+    fn take(&mut self, record: Vec<u8>) -> Bytes {
+        if self.0.capacity() == 0 {
+            return record.into();
+        }
+        self.0.extend_from_slice(&record);
+        self.0.split().freeze()
+    }
 }
 
 fn refused(line: Option<usize>, error: &LedgerError) -> AppendError {

@@ -50,7 +50,7 @@ pub(crate) struct Entry {
     /// The record's name.
     pub(crate) leaf: Hash,
     /// Its sealed values, encrypted, as they will lie on disk; empty where there are none.
-    pub(crate) sealed: Arc<[u8]>,
+    pub(crate) sealed: Bytes,
     /// Where it belongs.
     pub(crate) place: Place,
     /// Who opened the stream, where this record does that. Not in the log, but in the journal.
@@ -58,6 +58,14 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// The same with bytes of its own, for whoever keeps it beyond its request.
+    pub(crate) fn apart(&self) -> Self {
+        Self {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            ..self.clone()
+        }
+    }
+
     /// What it weighs in queues, in bytes.
     pub(crate) fn weight(&self) -> usize {
         // A stream's opening may bring an enrolment with it.

@@ -241,7 +241,7 @@ fn bundles<'a>(
     let kept = all.len() % BUNDLE as usize;
     let tail = all[all.len() - kept..]
         .iter()
-        .map(|entry| (*entry).clone())
+        .map(|entry| entry.apart())
         .collect();
     Ok((objects, tail))
 }

@@ -201,7 +201,7 @@ impl Frames {
             }
             match plain(frame.record) {
                 Ok(mut entry) => {
-                    entry.sealed = frame.sealed.into();
+                    entry.sealed = Bytes::copy_from_slice(frame.sealed);
                     let by = String::from_utf8_lossy(frame.principal);
                     entry.by = (!by.is_empty()).then(|| by.as_ref().into());
                     self.entries.push(entry);
@@ -245,7 +245,7 @@ pub(crate) fn plain(bytes: &[u8]) -> Result<Entry, LedgerError> {
     Ok(Entry {
         bytes: Bytes::copy_from_slice(bytes),
         leaf: record.leaf_hash(),
-        sealed: Arc::from([]),
+        sealed: Bytes::new(),
         place,
         by: None,
     })
@@ -274,7 +274,7 @@ pub(crate) fn tail(objects: &dyn ObjectStore, size: u64) -> Result<Vec<Entry>, L
             .map_err(|e| LedgerError::corrupt(format!("sealed values of bundle {bundle}"), e))?;
         for (entry, sealed) in entries.iter_mut().zip(sealed) {
             if sealed != file::NONE {
-                entry.sealed = sealed.into();
+                entry.sealed = Bytes::copy_from_slice(sealed);
             }
         }
     }
