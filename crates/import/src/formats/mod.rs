@@ -63,6 +63,11 @@ impl Format {
         }
     }
 
+    /// Whether its rows say who annotated.
+    pub fn names_annotators(self) -> bool {
+        matches!(self, Self::LabelStudio | Self::Argilla)
+    }
+
     /// Reads what a platform knows of its questions: Label Studio's labeling interface (XML), or
     /// Argilla's `settings.json`.
     ///
