@@ -8,6 +8,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ledger::{Principal, Role};
 
 use crate::problem::Problem;
@@ -54,38 +56,74 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Access::Roles(roles) = access else {
+    if access == Access::Public {
         return next.run(request).await;
-    };
-    match authenticate(&state, request.headers()).await {
-        Ok(principal) if access.admits(Some(principal.role)) => {
+    }
+    match admitted(&state, access, request.headers(), Schemes::Bearer).await {
+        Ok(principal) => {
             request.extensions_mut().insert(Caller(principal));
             next.run(request).await
-        }
-        Ok(principal) => {
-            let allowed: Vec<&str> = roles.iter().map(|role| role.name()).collect();
-            Problem::forbidden(format!(
-                "a token with the role {} may not do this; it takes {}",
-                principal.role,
-                allowed.join(" or "),
-            ))
-            .into_response()
         }
         Err(problem) => problem.into_response(),
     }
 }
 
-async fn authenticate(state: &State, headers: &HeaderMap) -> Result<Principal, Problem> {
+/// How a token may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Schemes {
+    /// As a bearer token.
+    Bearer,
+    /// Or as the password of basic authentication (RFC 7617), whatever the user's name.
+    BearerOrBasic,
+}
+
+/// Who asks, if `access` lets them in.
+///
+/// # Errors
+/// 401 where nobody is known to ask, 403 where who asks may not.
+pub(crate) async fn admitted(
+    state: &State,
+    access: Access,
+    headers: &HeaderMap,
+    schemes: Schemes,
+) -> Result<Principal, Problem> {
+    let principal = authenticate(state, headers, schemes).await?;
+    let Access::Roles(roles) = access else {
+        return Ok(principal);
+    };
+    if access.admits(Some(principal.role)) {
+        return Ok(principal);
+    }
+    let allowed: Vec<&str> = roles.iter().map(|role| role.name()).collect();
+    Err(Problem::forbidden(format!(
+        "a token with the role {} may not do this; it takes {}",
+        principal.role,
+        allowed.join(" or "),
+    )))
+}
+
+async fn authenticate(
+    state: &State,
+    headers: &HeaderMap,
+    schemes: Schemes,
+) -> Result<Principal, Problem> {
     if state.options().no_auth {
         return local(headers);
     }
     let header = headers.get(AUTHORIZATION).ok_or_else(unauthenticated)?;
-    let token = header.to_str().ok().and_then(bearer).ok_or_else(|| {
-        Problem::unauthorized(
-            "invalid-token",
-            "the authorization header has to read `Bearer rat_…`",
-        )
-    })?;
+    let header = header.to_str().ok();
+    let password = header
+        .filter(|_| schemes == Schemes::BearerOrBasic)
+        .and_then(basic);
+    let token = header
+        .and_then(bearer)
+        .or(password.as_deref())
+        .ok_or_else(|| {
+            Problem::unauthorized(
+                "invalid-token",
+                "the authorization header has to read `Bearer rat_…`",
+            )
+        })?;
     let session = state.options().session_token.as_deref();
     if session.is_some_and(|session| same(session.as_bytes(), token.as_bytes())) {
         return Ok(Principal::local());
@@ -103,6 +141,14 @@ fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// The password of `Basic <base64 of user:password>`.
+fn basic(value: &str) -> Option<String> {
+    let (scheme, credentials) = value.split_once(' ')?;
+    let decoded = STANDARD.decode(credentials.trim()).ok()?;
+    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    (scheme.eq_ignore_ascii_case("basic") && !password.is_empty()).then(|| password.to_owned())
 }
 
 /// Without authentication the browser of whoever sits at the machine is the danger: a page from
@@ -155,6 +201,21 @@ mod tests {
         assert_eq!(bearer("bearer  rat_x "), Some("rat_x"));
         for bad in ["", "Bearer", "Bearer ", "Basic rat_x", "rat_x"] {
             assert_eq!(bearer(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_may_be_a_password_where_that_is_said() {
+        // mlflow:rat_x, :rat_x and rat_x
+        assert_eq!(basic("Basic bWxmbG93OnJhdF94").as_deref(), Some("rat_x"));
+        assert_eq!(basic("basic OnJhdF94").as_deref(), Some("rat_x"));
+        for bad in [
+            "Basic cmF0X3g=",
+            "Basic",
+            "Basic !",
+            "Bearer bWxmbG93OnJhdF94",
+        ] {
+            assert_eq!(basic(bad), None, "{bad}");
         }
     }
 

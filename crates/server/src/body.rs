@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http_body::{Body as _, Frame, SizeHint};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -103,15 +104,7 @@ pub(crate) async fn read_into(
         let Some(frame) = frame else {
             return Ok((bytes, taken));
         };
-        let frame = frame.map_err(|error| {
-            Problem::bad_request(
-                "broken-body",
-                format!(
-                    "the request body broke off after {} bytes: {error}; send it again",
-                    bytes.len()
-                ),
-            )
-        })?;
+        let frame = frame.map_err(|error| broken(bytes.len() as u64, &error))?;
         // Trailers say nothing this server would act on.
         let Ok(data) = frame.into_data() else {
             continue;
@@ -130,6 +123,42 @@ pub(crate) async fn read_into(
             bytes.reserve_exact(capacity - bytes.len());
         }
         bytes.extend_from_slice(&data);
+    }
+}
+
+/// What a body was that nobody keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Digest {
+    /// How many bytes it had.
+    pub(crate) bytes: u64,
+    /// Their SHA-256.
+    pub(crate) sha256: [u8; 32],
+}
+
+/// Reads a body through, of any length, and keeps its digest.
+///
+/// # Errors
+/// 408 where nothing arrives for `stall` or too little, 400 where the sender breaks off.
+pub(crate) async fn digest(body: Body, stall: Duration) -> Result<Digest, Problem> {
+    let mut hash = Sha256::new();
+    let mut bytes: u64 = 0;
+    let began = Instant::now();
+    let mut body = pin!(body);
+    loop {
+        let next = std::future::poll_fn(|context| body.as_mut().poll_frame(context));
+        let latest = began + stall + Duration::from_secs(bytes / MIN_RATE);
+        let deadline = latest.min(Instant::now() + stall);
+        let frame = tokio::time::timeout_at(deadline, next)
+            .await
+            .map_err(|_| stalled(stall))?;
+        let Some(frame) = frame else {
+            let sha256 = hash.finalize().into();
+            return Ok(Digest { bytes, sha256 });
+        };
+        if let Ok(data) = frame.map_err(|error| broken(bytes, &error))?.into_data() {
+            bytes += data.len() as u64;
+            hash.update(&data);
+        }
     }
 }
 
@@ -209,6 +238,13 @@ fn too_large(limit: usize) -> Problem {
     )
 }
 
+fn broken(bytes: u64, error: &axum::Error) -> Problem {
+    Problem::bad_request(
+        "broken-body",
+        format!("the request body broke off after {bytes} bytes: {error}; send it again"),
+    )
+}
+
 fn no_room() -> Problem {
     Problem::unavailable(
         "overloaded",
@@ -269,6 +305,16 @@ mod tests {
         );
         let declared = read(Body::from(vec![0; 5]), 4, Duration::from_secs(1)).await;
         assert_eq!(declared.unwrap_err().status(), 413);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_keeps_leaves_its_digest() {
+        let stall = Duration::from_millis(20);
+        let read = |frames| digest(Body::new(frames), stall);
+        let found = read(Frames(vec![b"cd", b"ab"], false)).await.unwrap();
+        assert_eq!((found.bytes, found.sha256), (4, tlog::sha256(b"abcd")));
+        let stalled = read(Frames(vec![b"ab"], true)).await.unwrap_err();
+        assert_eq!(stalled.code(), "body-stalled");
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use ledger::Role;
 
 use crate::auth::{Access, guard};
+use crate::mlflow;
 use crate::observe::observe;
 use crate::problem::Problem;
 use crate::routes::{append, bundle, card, health, log, metrics, pages, records, runs, tokens};
@@ -84,6 +85,7 @@ routes! {
 /// The whole service, for [`crate::serve`] and for tests.
 pub fn router(state: State) -> Router {
     table(&state)
+        .merge(mlflow::router(&state))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(state.clone(), observe))

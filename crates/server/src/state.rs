@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use ledger::{Ledger, Principal, Status};
+use record::Timestamp;
 
 use crate::body::Room;
 use crate::catalogue::PROBLEMS;
 use crate::cosign::Witnesses;
 use crate::docs;
 use crate::metrics::Metrics;
+use crate::mlflow::Tracking;
 use crate::observe::RequestIds;
 use crate::openapi::openapi_json;
 use crate::options::Options;
@@ -35,6 +37,9 @@ struct Inner {
     began: Instant,
     witnesses: Option<Arc<Witnesses>>,
     room: Room,
+    tracking: Tracking,
+    /// When the server started, by the ledger's clock.
+    started: Timestamp,
 }
 
 /// What is the same for every caller, made once.
@@ -60,7 +65,10 @@ impl State {
         let witnesses = ledger
             .witness_policy()
             .map(|policy| Arc::new(Witnesses::of(policy, ledger.origin(), interval)));
+        let started = ledger.clock().now();
         Self(Arc::new(Inner {
+            tracking: Tracking::default(),
+            started,
             room: Room::new(options.body_room),
             ledger,
             options,
@@ -116,6 +124,21 @@ impl State {
     /// The room for request bodies.
     pub(crate) fn room(&self) -> &Room {
         &self.0.room
+    }
+
+    /// What MLflow's clients have asked for.
+    pub(crate) fn tracking(&self) -> &Tracking {
+        &self.0.tracking
+    }
+
+    /// When the server started, by the ledger's clock.
+    pub(crate) fn started(&self) -> Timestamp {
+        self.0.started
+    }
+
+    /// Signs the streams that this server writes on behalf of others and that have rested for `rest`.
+    pub(crate) fn sign_own(&self, rest: Duration) {
+        self.tracking().sign(self.ledger(), rest);
     }
 
     pub(crate) fn uptime(&self) -> Duration {
