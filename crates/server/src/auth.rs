@@ -22,13 +22,15 @@ pub enum Access {
     Public,
     /// Holders of a token with one of these roles.
     Roles(&'static [Role]),
+    /// Whoever shares a hook's secret and proves it in the request itself; tokens say nothing here.
+    Proof,
 }
 
 impl Access {
-    /// Whether a caller with `role` (`None`: without a token) gets in.
+    /// Whether a caller with `role` (`None`: without a token) gets as far as the handler.
     pub fn admits(self, role: Option<Role>) -> bool {
         match self {
-            Self::Public => true,
+            Self::Public | Self::Proof => true,
             Self::Roles(roles) => role.is_some_and(|role| roles.contains(&role)),
         }
     }
@@ -56,7 +58,7 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if access == Access::Public {
+    if !matches!(access, Access::Roles(_)) {
         return next.run(request).await;
     }
     match admitted(&state, access, request.headers(), Schemes::Bearer).await {

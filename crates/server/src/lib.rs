@@ -12,6 +12,7 @@ mod cosign;
 mod docs;
 mod error;
 mod extract;
+mod hooks;
 mod lines;
 mod metrics;
 mod mlflow;

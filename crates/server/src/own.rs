@@ -6,10 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use ledger::{AppendCode, Ledger, Principal, Receipt, StreamHead};
+use ledger::{AppendCode, Ledger, LedgerError, Principal, Receipt, SealedState, StreamHead};
 use record::{
     Draft, ProducerName, PublicKey, Scope, StreamName, StreamWriter, Submission, WriteError,
 };
+use serde_json::Value;
 
 use crate::problem::Problem;
 
@@ -17,8 +18,13 @@ use crate::problem::Problem;
 pub(crate) const SOFTWARE: &str = concat!("rlhf-audit-server ", env!("CARGO_PKG_VERSION"));
 /// A stream that rests this long is signed to its end.
 pub(crate) const REST: Duration = Duration::from_secs(1);
+/// How long a reader waits until what is recorded is published, and so can be read.
+const PUBLISHED_WAIT: Duration = Duration::from_secs(10);
 /// The most streams that follow one another because the key changed.
 const MAX_STREAMS: u32 = 1_000;
+
+/// What a record sealed, by field.
+pub(crate) type Opened = Vec<(String, Value)>;
 
 /// One stream, and the next after it where the server's key has changed since.
 #[derive(Debug)]
@@ -28,6 +34,8 @@ pub(crate) struct Own {
     base: StreamName,
     producer: &'static str,
     writer: Option<StreamWriter>,
+    /// How many records the streams before the writer's have.
+    before: u64,
     written: Instant,
 }
 
@@ -61,6 +69,7 @@ impl Own {
             base,
             producer,
             writer: None,
+            before: 0,
             written: Instant::now(),
         }
     }
@@ -75,10 +84,27 @@ impl Own {
         principal: &Principal,
         build: impl FnOnce(&mut StreamWriter) -> Result<Vec<Submission>, Problem>,
     ) -> Result<Vec<Written>, OwnError> {
+        self.write_at(ledger, principal, None, build)
+    }
+
+    /// As [`Own::write`], if the streams have just so many records: what the caller knows of them.
+    ///
+    /// # Errors
+    /// As [`Own::write`].
+    pub(crate) fn write_at(
+        &mut self,
+        ledger: &Ledger,
+        principal: &Principal,
+        length: Option<u64>,
+        build: impl FnOnce(&mut StreamWriter) -> Result<Vec<Submission>, Problem>,
+    ) -> Result<Vec<Written>, OwnError> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.take_up(ledger)?,
         };
+        if length.is_some_and(|length| length != self.before + writer.next_seq()) {
+            return Err(OwnError::Moved);
+        }
         let submissions = build(&mut writer)?;
         if submissions.is_empty() {
             self.writer = Some(writer);
@@ -130,9 +156,10 @@ impl Own {
     }
 
     /// Where the stream stands: a new one, the same one, or the next after one of an older key.
-    fn take_up(&self, ledger: &Ledger) -> Result<StreamWriter, Problem> {
+    fn take_up(&mut self, ledger: &Ledger) -> Result<StreamWriter, Problem> {
         let key = ledger.operator_key();
         let mut before: Option<StreamHead> = None;
+        self.before = 0;
         for number in 1..=MAX_STREAMS {
             let stream = numbered(self.base, number)?;
             let (clock, entropy) = (ledger.clock(), ledger.entropy());
@@ -143,7 +170,10 @@ impl Own {
                         StreamWriter::resume(self.scope, stream, key, next, at, clock, entropy);
                     return Ok(writer.with_unsigned(head.unsigned));
                 }
-                Some(head) => before = Some(head),
+                Some(head) => {
+                    self.before += head.next_seq;
+                    before = Some(head);
+                }
                 None => {
                     let producer = producer(self.producer)?;
                     let writer =
@@ -164,6 +194,37 @@ impl Own {
             format!("{} has {MAX_STREAMS} streams already", self.base),
         ))
     }
+}
+
+/// Waits until what has an index can be read.
+///
+/// # Errors
+/// It takes too long.
+pub(crate) fn published(ledger: &Ledger) -> Result<(), Problem> {
+    if ledger.wait_published(ledger.status().sequenced, PUBLISHED_WAIT) {
+        return Ok(());
+    }
+    Err(Problem::unavailable(
+        "not-published",
+        "what was recorded is not published yet, and cannot be read before; send this again",
+        2,
+    ))
+}
+
+/// The values that a record sealed; those that were erased are left out.
+///
+/// # Errors
+/// [`LedgerError::NotPublished`], or a file or key cannot be read.
+pub(crate) fn opened(ledger: &Ledger, index: u64) -> Result<Opened, LedgerError> {
+    let mut opened = Vec::new();
+    for field in ledger.openings(index)? {
+        if let SealedState::Opened { value, .. } = field.state
+            && let Ok(value) = serde_json::from_slice(&value)
+        {
+            opened.push((field.field, value));
+        }
+    }
+    Ok(opened)
 }
 
 /// How many records the stream `base` and those after it have.

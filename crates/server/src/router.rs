@@ -11,7 +11,9 @@ use crate::auth::{Access, guard};
 use crate::mlflow;
 use crate::observe::observe;
 use crate::problem::Problem;
-use crate::routes::{append, bundle, card, health, log, metrics, pages, records, runs, tokens};
+use crate::routes::{
+    append, bundle, card, health, hooks, log, metrics, pages, records, runs, tokens,
+};
 use crate::state::State;
 
 /// One line of the table.
@@ -26,6 +28,7 @@ pub struct RouteRule {
 }
 
 const PUBLIC: Access = Access::Public;
+const PROOF: Access = Access::Proof;
 const ADMIN: Access = Access::Roles(&[Role::Admin]);
 const READS: Access = Access::Roles(&[Role::Reader, Role::Admin]);
 const APPENDS: Access = Access::Roles(&[Role::Producer, Role::Admin]);
@@ -77,6 +80,10 @@ routes! {
     get "/v1/records" READS records::list;
     get "/v1/records/{index}" READS records::one;
     get "/v1/records/{index}/proof" READS records::proof;
+    post "/v1/hooks" ADMIN hooks::create;
+    get "/v1/hooks" ADMIN hooks::list;
+    post "/v1/hooks/{name}" PROOF hooks::deliver;
+    delete "/v1/hooks/{name}" ADMIN hooks::remove;
     post "/v1/tokens" ADMIN tokens::create;
     get "/v1/tokens" ADMIN tokens::list;
     delete "/v1/tokens/{id}" ADMIN tokens::revoke;

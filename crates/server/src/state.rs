@@ -11,6 +11,7 @@ use crate::body::Room;
 use crate::catalogue::PROBLEMS;
 use crate::cosign::Witnesses;
 use crate::docs;
+use crate::hooks::Hooks;
 use crate::metrics::Metrics;
 use crate::mlflow::Tracking;
 use crate::observe::RequestIds;
@@ -38,6 +39,7 @@ struct Inner {
     witnesses: Option<Arc<Witnesses>>,
     room: Room,
     tracking: Tracking,
+    hooks: Hooks,
     /// When the server started, by the ledger's clock.
     started: Timestamp,
 }
@@ -68,6 +70,7 @@ impl State {
         let started = ledger.clock().now();
         Self(Arc::new(Inner {
             tracking: Tracking::default(),
+            hooks: Hooks::default(),
             started,
             room: Room::new(options.body_room),
             ledger,
@@ -131,6 +134,11 @@ impl State {
         &self.0.tracking
     }
 
+    /// What platforms have delivered.
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.0.hooks
+    }
+
     /// When the server started, by the ledger's clock.
     pub(crate) fn started(&self) -> Timestamp {
         self.0.started
@@ -139,6 +147,7 @@ impl State {
     /// Signs the streams that this server writes on behalf of others and that have rested for `rest`.
     pub(crate) fn sign_own(&self, rest: Duration) {
         self.tracking().sign(self.ledger(), rest);
+        self.hooks().sign(self.ledger(), rest);
     }
 
     pub(crate) fn uptime(&self) -> Duration {

@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::{Place, Settings};
 use crate::error::Misfit;
-use crate::platforms::Annotation;
 use crate::platforms::argilla::{self, Questions};
 use crate::platforms::label_studio::{self, Interface};
+use crate::platforms::{Annotation, Known};
 
 pub(super) fn label_studio(row: &Value, place: &Place<'_>) -> Result<Vec<Draft>, Misfit> {
     let unknown = Interface::default();
@@ -35,8 +35,11 @@ fn drafts(annotations: &[Annotation], place: &Place<'_>) -> Result<Vec<Draft>, M
             .as_ref()
             .map(|id| place.pseudonyms.of(id));
         let before = drafts.len();
-        let source = |number| Some(place.source(Some(before + number)));
-        drafts.extend(annotation.drafts(pseudonym, source)?);
+        drafts.extend(annotation.drafts(&Known {
+            annotator: pseudonym,
+            late: None,
+            source: &|number| Some(place.source(Some(before + number))),
+        })?);
     }
     Ok(drafts)
 }

@@ -13,7 +13,7 @@ use record::kinds::{
     AnnotationCorrection, AnnotationCritique, AnnotationDemonstration, AnnotationPreference,
     AnnotationRanking, AnnotationRating, Choice, Scale, Source,
 };
-use record::{Body, Draft, Pseudonym, SealedValue, Subject, Timestamp};
+use record::{Body, Draft, Pseudonym, RunId, SealedValue, Subject, Timestamp};
 use serde_json::Value;
 
 use crate::error::Misfit;
@@ -105,33 +105,38 @@ impl Annotation {
         }
     }
 
-    /// A draft for each judgement, in their order. `annotator` is the person's pseudonym, under
-    /// whose key the person's own words and id are sealed; `source` says where a data set has them,
-    /// given the number of the draft.
+    /// A draft for each judgement, in their order, which is that of [`Annotation::judgements`].
     ///
     /// # Errors
     /// A value that is too large to be sealed.
-    pub fn drafts(
-        &self,
-        annotator: Option<Pseudonym>,
-        source: impl Fn(usize) -> Option<Source>,
-    ) -> Result<Vec<Draft>, Misfit> {
+    pub fn drafts(&self, known: &Known<'_>) -> Result<Vec<Draft>, Misfit> {
         let draft = |(number, judgement): (usize, &Judgement)| {
-            let shared = Shared {
+            judgement.draft(&Shared {
                 annotation: self,
-                annotator,
-                source: source(number),
-            };
-            judgement.draft(&shared)
+                annotator: known.annotator,
+                late: known.late,
+                source: (known.source)(number),
+            })
         };
         self.judgements.iter().enumerate().map(draft).collect()
     }
+}
+
+/// What is known of an annotation beside what the platform says.
+pub struct Known<'a> {
+    /// The person's pseudonym, under whose key the person's own words and id are sealed.
+    pub annotator: Option<Pseudonym>,
+    /// The run, where the records come after it was sealed.
+    pub late: Option<RunId>,
+    /// Where a data set has the draft of this number.
+    pub source: &'a dyn Fn(usize) -> Option<Source>,
 }
 
 /// What every draft of an annotation has.
 struct Shared<'a> {
     annotation: &'a Annotation,
     annotator: Option<Pseudonym>,
+    late: Option<RunId>,
     source: Option<Source>,
 }
 
@@ -143,6 +148,7 @@ macro_rules! with_shared {
         body.criterion = fitting($criterion);
         body.duration_ms = $shared.annotation.duration_ms;
         body.item = fitting(&$shared.annotation.item());
+        body.run = $shared.late;
         body.source = $shared.source.clone();
         body
     }};

@@ -8,20 +8,18 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ledger::{Ledger, LedgerError, MAX_PAGE, Principal, Query, RunInfo, SealedState};
+use ledger::{Ledger, LedgerError, MAX_PAGE, Principal, Query, RunInfo};
 use record::{Draft, Kind, Record, RunId, Scope, StreamName};
 
 use super::error::Refusal;
-use super::view::{Opened, View};
-use crate::own::{self, Own, OwnError, REST, Written};
+use super::view::View;
+use crate::own::{self, Opened, Own, OwnError, REST, Written, opened, published};
 use crate::problem::Problem;
 
 /// The producer of these streams.
 pub(crate) const PRODUCER: &str = "rlhf-audit-server/mlflow";
 /// Runs kept in memory; beyond it those that rest are forgotten.
 const MAX_RUNS: usize = 1_024;
-/// How long a reader waits until what is recorded is published, and so can be read.
-const PUBLISHED_WAIT: Duration = Duration::from_secs(10);
 /// How often a write starts over because another server was first.
 const TRIES: usize = 5;
 /// What late records of a run may be.
@@ -310,34 +308,6 @@ impl Entry {
         self.late_records = length;
         Ok(())
     }
-}
-
-/// Waits until what has an index can be read.
-///
-/// # Errors
-/// It takes too long.
-pub(crate) fn published(ledger: &Ledger) -> Result<(), Problem> {
-    if ledger.wait_published(ledger.status().sequenced, PUBLISHED_WAIT) {
-        return Ok(());
-    }
-    Err(Problem::unavailable(
-        "not-published",
-        "what was recorded is not published yet, and cannot be read before; send this again",
-        2,
-    ))
-}
-
-/// The values that a record sealed; those that were erased are left out.
-pub(crate) fn opened(ledger: &Ledger, index: u64) -> Result<Opened, LedgerError> {
-    let mut opened = Vec::new();
-    for field in ledger.openings(index)? {
-        if let SealedState::Opened { value, .. } = field.state
-            && let Ok(value) = serde_json::from_slice(&value)
-        {
-            opened.push((field.field, value));
-        }
-    }
-    Ok(opened)
 }
 
 /// Those used least lately are forgotten, but for those in use and those whose end is unsigned.

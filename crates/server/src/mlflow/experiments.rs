@@ -11,10 +11,11 @@ use record::{Draft, Kind, Record, Scope, Subject};
 use serde_json::{Value, json};
 
 use super::batch::check_name;
-use super::book::{lock, opened, published};
+use super::book::lock;
 use super::error::Refusal;
 use super::view::object;
 use super::wire::Tag;
+use crate::own::{opened, published};
 use crate::problem::Problem;
 
 /// What MLflow calls the experiment of runs that name none, and its id.

@@ -13,7 +13,7 @@ use record::{Clock, Draft, Entropy, Kind, PublicKey, Record, RunId, Scope, Times
 use serde_json::{Value, json};
 
 use super::batch::{Batch, check_millis, check_name};
-use super::book::{lock, published};
+use super::book::lock;
 use super::checkpoints;
 use super::error::Refusal;
 use super::experiments::{id_of, name_or_default};
@@ -23,6 +23,7 @@ use super::wire::{
 };
 use super::{Asked, Sent, ask, check_own, may_open, models, run_for, tracking, unanswered};
 use crate::auth::Caller;
+use crate::own::published;
 use crate::owned;
 use crate::state::State;
 

@@ -13,6 +13,8 @@ use record::kinds::{
 use record::{Body, Kind, Record, RecordError, Timestamp};
 use serde_json::{Map, Value};
 
+use crate::own::Opened;
+
 /// How many points of metrics are known again when they are sent again.
 const RECENT_POINTS: usize = 65_536;
 
@@ -56,9 +58,6 @@ pub(crate) struct View {
     pub(crate) ended: Option<Timestamp>,
     recent: Recent,
 }
-
-/// Opens what a record sealed.
-pub(crate) type Opened = Vec<(String, Value)>;
 
 impl View {
     /// Takes in a record of the run, or a late one that names it. `open` gives what it sealed, where
