@@ -98,8 +98,16 @@ impl Memory {
     /// Brings everything up to date with the log.
     ///
     /// # Errors
-    /// The ledger cannot be read now.
+    /// The ledger cannot be read now; everything is forgotten then.
     pub(super) fn refresh(&mut self, ledger: &Ledger) -> Result<(), Problem> {
+        let refreshed = self.read_on(ledger);
+        if refreshed.is_err() {
+            *self = Self::of(self.hook.clone())?;
+        }
+        refreshed
+    }
+
+    fn read_on(&mut self, ledger: &Ledger) -> Result<(), Problem> {
         if let HookTarget::Experiment(experiment) = &self.hook.target
             && self.places.len() == 1
         {
@@ -107,6 +115,8 @@ impl Memory {
                 self.place(Scope::Run(run));
             }
         }
+        // In the order of the log: what is late in one scope is about what is in another.
+        let mut found = Vec::new();
         let scopes: Vec<Scope> = self.places.keys().copied().collect();
         for scope in scopes {
             let length = own::length(ledger, scope, self.base)?;
@@ -114,12 +124,19 @@ impl Memory {
             if place.length == length {
                 continue;
             }
-            let after = place.after;
+            let new = read(ledger, scope, place.after)?;
             place.own.forget();
-            let last = self.read(ledger, scope, after)?;
-            let place = self.place(scope);
-            place.after = last.or(after);
+            place.after = new.last().map(|(index, _)| *index).or(place.after);
             place.length = length;
+            found.extend(new);
+        }
+        found.sort_by_key(|(index, _)| *index);
+        for (index, bytes) in &found {
+            let record = Record::parse_envelope(bytes).map_err(LedgerError::from)?;
+            if own::is_of(*record.stream(), self.base) {
+                let hash = RecordHash::from(record.leaf_hash());
+                self.take(&record, hash, || opened(ledger, *index))?;
+            }
         }
         Ok(())
     }
@@ -241,48 +258,36 @@ impl Memory {
         }
     }
 
-    /// Reads what the hook's streams in a scope have after an index. Gives the last index read.
-    fn read(
-        &mut self,
-        ledger: &Ledger,
-        scope: Scope,
-        after: Option<u64>,
-    ) -> Result<Option<u64>, Problem> {
-        published(ledger)?;
-        let mut found = Vec::new();
-        for kind in KINDS {
-            let mut query = Query {
-                scope: Some(scope),
-                kind: Some(kind),
-                after,
-                limit: MAX_PAGE,
-            };
-            loop {
-                let page = ledger.query(&query)?;
-                found.extend(page.records);
-                query.after = page.next;
-                if query.after.is_none() {
-                    break;
-                }
-            }
-        }
-        found.sort_by_key(|(index, _)| *index);
-        for (index, bytes) in &found {
-            let record = Record::parse_envelope(bytes).map_err(LedgerError::from)?;
-            if own::is_of(*record.stream(), self.base) {
-                let hash = RecordHash::from(record.leaf_hash());
-                self.take(&record, hash, || opened(ledger, *index))?;
-            }
-        }
-        Ok(found.last().map(|(index, _)| *index))
-    }
-
     /// What was just written is known at once.
     pub(super) fn took(&mut self, scope: Scope, index: u64, records: u64) {
         let place = self.place(scope);
         place.after = Some(index);
         place.length += records;
     }
+}
+
+/// The records of a scope after an index that a hook may have written, with their indices.
+fn read(ledger: &Ledger, scope: Scope, after: Option<u64>) -> Result<Vec<(u64, Vec<u8>)>, Problem> {
+    published(ledger)?;
+    let mut found = Vec::new();
+    for kind in KINDS {
+        let mut query = Query {
+            scope: Some(scope),
+            kind: Some(kind),
+            after,
+            limit: MAX_PAGE,
+        };
+        loop {
+            let page = ledger.query(&query)?;
+            found.extend(page.records);
+            query.after = page.next;
+            if query.after.is_none() {
+                break;
+            }
+        }
+    }
+    found.sort_by_key(|(index, _)| *index);
+    Ok(found)
 }
 
 /// The runs that a hook has started in its experiment.

@@ -7,6 +7,7 @@
 
 mod auth;
 mod bad_input;
+mod hooks;
 mod operation;
 mod overload;
 mod reading;
