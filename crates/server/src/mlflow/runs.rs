@@ -211,7 +211,6 @@ fn repeated(state: &State, start: &Start) -> Result<Option<RunId>, Refusal> {
     let before = first_run_at(began);
     for run in ledger.runs(Some(since), 1_000)? {
         let same = run.id < before
-            && run.status.is_none()
             && run.principal == start.principal
             && run.started == started
             && run.experiment.as_deref() == Some(start.experiment.as_str())
@@ -219,22 +218,24 @@ fn repeated(state: &State, start: &Start) -> Result<Option<RunId>, Refusal> {
                 .name
                 .as_ref()
                 .map_or(run.name.starts_with("mlflow-"), |name| *name == run.name);
-        if same && is_untouched(ledger, &run)? {
+        if same && is_untouched(ledger, run.id)? {
             return Ok(Some(run.id));
         }
     }
     Ok(None)
 }
 
-/// Whether nothing was logged to a run since it began: `stream.opened`, `run.started`, its tags, and
-/// what signs them.
-fn is_untouched(ledger: &Ledger, run: &RunInfo) -> Result<bool, LedgerError> {
+/// Whether nothing was logged to an open run since it began: `stream.opened`, `run.started`, its tags,
+/// and what signs them.
+fn is_untouched(ledger: &Ledger, run: RunId) -> Result<bool, LedgerError> {
     let signatures: u64 = ledger
-        .streams(run.id)?
+        .streams(run)?
         .iter()
         .map(|head| head.signatures)
         .sum();
-    Ok(run.records <= 3 + signatures)
+    // A listing lags behind what is written.
+    let run = ledger.run(run)?;
+    Ok(run.status.is_none() && run.records <= 3 + signatures)
 }
 
 /// The least id that a run of this time can have.

@@ -230,10 +230,14 @@ pub(super) fn candidates(
             return Ok(found);
         };
         after = Some(last.id);
-        found.extend(runs.into_iter().filter(|run| {
+        for run in runs {
             let id = id_of(name_or_default(run.experiment.as_deref()));
-            experiments.contains(&id) && may_see(principal, run)
-        }));
+            if experiments.contains(&id) && may_see(principal, &run) {
+                // A listing lags behind what is written; what it calls sealed is.
+                let is_sealed = run.status.is_some();
+                found.push(if is_sealed { run } else { ledger.run(run.id)? });
+            }
+        }
     }
 }
 

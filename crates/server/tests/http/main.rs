@@ -8,6 +8,7 @@
 mod auth;
 mod bad_input;
 mod hooks;
+mod mlflow;
 mod operation;
 mod overload;
 mod reading;
