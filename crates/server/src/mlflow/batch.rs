@@ -262,7 +262,7 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
     let length = name.chars().count();
     if !(1..=MAX_NAME_CHARS).contains(&length) {
         return Err(Refusal::invalid(format!(
-            "the name of a {what} has {length} characters, expected 1 to {MAX_NAME_CHARS}: {}",
+            "this {what} has a name of {length} characters, expected 1 to {MAX_NAME_CHARS}: {}",
             name.chars().take(40).collect::<String>()
         )));
     }
@@ -271,7 +271,7 @@ pub(crate) fn check_name(what: &str, name: &str) -> Result<(), Refusal> {
         .any(|c| matches!(c, '\0'..='\u{1f}' | '\u{7f}'))
     {
         return Err(Refusal::invalid(format!(
-            "the name of a {what} has a control character in it; take another name"
+            "the name of this {what} has a control character in it; take another name"
         )));
     }
     Ok(())

@@ -122,6 +122,7 @@ fn studio(action: &str, annotation: Value) -> Value {
     event
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made for the call")]
 fn annotated(id: u64, at: &str, result: Value) -> Value {
     json!({
         "id": id, "result": result, "was_cancelled": false, "ground_truth": false,
@@ -408,11 +409,13 @@ fn a_hook_of_an_experiment_starts_a_run_and_the_next_after_it() {
     server.verified();
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "made for the call")]
 fn argilla(event: &str, response: Value) -> Value {
     json!({ "type": event, "version": 1, "timestamp": "2026-11-20T09:00:01.000000Z", "data": response })
 }
 
 /// A response as the server of Argilla 2.8 sends it.
+#[expect(clippy::needless_pass_by_value, reason = "made for the call")]
 fn response(id: u8, at: &str, status: &str, values: Value) -> Value {
     json!({
         "id": format!("aa1f4a5e-9d6b-4e0c-9f43-0a2b3c4d5e{id:02x}"),
@@ -556,7 +559,7 @@ fn a_delivery_that_proves_nothing_is_refused_before_it_is_looked_at() {
         assert_eq!(
             (answer.status, code(&answer).as_str()),
             (401, "unproven-delivery")
-        )
+        );
     };
     for secret in ["", "hook_x", &server.admin, &argilla_hook.secret] {
         let hook = Hook {
