@@ -15,6 +15,8 @@ pub(crate) mod close;
 #[cfg(feature = "full")]
 pub(crate) mod fsck;
 #[cfg(feature = "full")]
+pub(crate) mod hook;
+#[cfg(feature = "full")]
 pub(crate) mod import;
 #[cfg(feature = "full")]
 pub(crate) mod init;

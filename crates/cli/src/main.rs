@@ -76,6 +76,9 @@ enum Command {
     /// Record a published human-feedback file
     #[cfg(feature = "full")]
     Import(commands::import::Args),
+    /// Add, list and remove hooks: addresses to which Label Studio or Argilla delivers annotations
+    #[cfg(feature = "full")]
+    Hook(commands::hook::Args),
     /// Follow somebody else's log: alert when it is false, stale or gone, and keep the evidence
     #[cfg(feature = "full")]
     Monitor(commands::monitor::Args),
@@ -138,6 +141,8 @@ fn main() -> ExitCode {
         Command::Append(args) => commands::append::run(&args, json),
         #[cfg(feature = "full")]
         Command::Import(args) => commands::import::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Hook(args) => commands::hook::run(&args, json),
         #[cfg(feature = "full")]
         Command::Monitor(args) => commands::monitor::run(&args, json),
         #[cfg(feature = "full")]

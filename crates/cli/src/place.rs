@@ -76,9 +76,14 @@ impl PlaceArgs {
         }
     }
 
+    /// Where this user's state is kept, if anywhere.
+    pub(crate) fn state(&self) -> Option<PathBuf> {
+        self.state_dir.clone().or_else(configuration)
+    }
+
     /// Makes the client a witness of the server's log.
     fn remembering(&self, client: Client) -> Result<Client, Failure> {
-        let Some(dir) = self.state_dir.clone().or_else(configuration) else {
+        let Some(dir) = self.state() else {
             eprintln!(
                 "rlhf-audit: there is no home directory to remember checkpoints in, so a log that is rewritten goes \
                  unnoticed here; name a directory with --state-dir"

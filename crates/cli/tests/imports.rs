@@ -170,6 +170,101 @@ fn a_producers_token_is_enough_to_import_and_to_go_on() {
     assert_eq!(desk.verified()["counts"]["opened"], 9_000);
 }
 
+const INTERFACE: &str = r#"<View>
+    <Text name="prompt" value="$prompt"/><Text name="a" value="$a"/><Text name="b" value="$b"/>
+    <Pairwise name="better" toName="a,b"/>
+</View>"#;
+
+/// One task a line, annotated by one of five people.
+fn tasks(count: usize) -> String {
+    let task = |i: usize| {
+        format!(
+            r#"{{"id":{i},"data":{{"prompt":"q {i}","a":"one","b":"two"}},"annotations":[{{"id":{i},"completed_by":{},"updated_at":"2026-11-20T10:00:00Z","result":[{{"from_name":"better","to_name":"better","type":"pairwise","value":{{"selected":"left"}}}}]}}]}}"#,
+            i % 5
+        )
+    };
+    (0..count).map(task).collect::<Vec<_>>().join("\n")
+}
+
+/// The pseudonyms in the log's entry bundles.
+fn pseudonyms(desk: &Desk) -> std::collections::BTreeSet<String> {
+    fn walk(directory: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+                continue;
+            }
+            let text = String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned();
+            let after = text.split(r#""annotator":""#).skip(1);
+            found.extend(after.map(|rest| rest[..28].to_owned()));
+        }
+    }
+    let mut found = std::collections::BTreeSet::new();
+    walk(&desk.path("audit-data/log/tile/entries"), &mut found);
+    found
+}
+
+#[test]
+fn people_keep_their_pseudonyms_when_an_import_is_interrupted() {
+    let desk = Desk::with_ledger();
+    fs::write(desk.path("tasks.jsonl"), tasks(10_000)).unwrap();
+    fs::write(desk.path("interface.xml"), INTERFACE).unwrap();
+    let file = ["import", "--format", "label-studio", "tasks.jsonl"];
+    let args = [&file[..], &["--settings", "interface.xml", "--run", "ls"]].concat();
+    let mut interrupted = false;
+    for delay_ms in [400, 800, 1_200] {
+        let mut child = desk.command(&args);
+        let mut child = child
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay_ms));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+        }
+        child.wait().unwrap();
+        interrupted |=
+            fs::read_dir(desk.path("state/imports")).is_ok_and(|mut seeds| seeds.next().is_some());
+    }
+    assert!(
+        interrupted,
+        "the import was never interrupted; it needs more rows"
+    );
+    let answer = desk.json(&args);
+    assert_eq!(answer["annotations"], 10_000);
+    assert_eq!(pseudonyms(&desk).len(), 5);
+    // Nothing links them to the file any more.
+    assert_eq!(fs::read_dir(desk.path("state/imports")).unwrap().count(), 0);
+    // Five pseudonyms, and no id in the clear.
+    assert_eq!(desk.verified()["counts"]["opened"], 40_000);
+}
+
+#[test]
+fn an_export_without_its_interface_is_refused_with_what_to_do() {
+    let desk = Desk::with_ledger();
+    fs::write(desk.path("tasks.jsonl"), tasks(1)).unwrap();
+    let args = [
+        "import",
+        "--format",
+        "label-studio",
+        "tasks.jsonl",
+        "--run",
+        "ls",
+    ];
+    let out = desk.fails(2, &args);
+    assert!(
+        out.contains("--settings") && out.contains("result[0].from_name"),
+        "{out}"
+    );
+    fs::write(desk.path("interface.xml"), "<View>").unwrap();
+    let out = desk.fails(2, &[&args[..], &["--settings", "interface.xml"]].concat());
+    assert!(out.contains("interface.xml: field `label_config`"), "{out}");
+    let out = desk.fails(3, &[&args[..], &["--settings", "missing.xml"]].concat());
+    assert!(out.contains("cannot read missing.xml"), "{out}");
+}
+
 #[test]
 fn the_fine_grained_file_becomes_what_the_people_said() {
     let Some(path) = shared("fine-grained-rlhf/dev_feedback.json.gz") else {

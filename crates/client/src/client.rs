@@ -16,8 +16,9 @@ use crate::memory::{Guard, Memory, Seen};
 use crate::retry::RetryPolicy;
 use crate::transport::{Patience, Payload, Transport};
 use crate::types::{
-    Appended, BundleParts, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage,
-    RecordQuery, RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,
+    Appended, BundleParts, CardFormat, FreshHook, HookSummary, LoggedRecord, NewHook, NewRun,
+    NewToken, Receipt, RecordPage, RecordQuery, RunPage, RunSummary, Sink, StreamSummary,
+    TokenSummary, Wait,
 };
 
 /// Publishing takes a quarter of a second.
@@ -397,6 +398,39 @@ impl Client {
     /// As every call.
     pub fn revoke_token(&self, id: &str) -> Result<(), ClientError> {
         let path = format!("/v1/tokens/{}", encode(id));
+        self.transport
+            .bytes(&Method::DELETE, &path, None, true)
+            .map(drop)
+    }
+
+    /// Makes a hook: an address to which an annotation platform delivers.
+    ///
+    /// # Errors
+    /// As every call; 409 where one of its name is there.
+    pub fn create_hook(&self, hook: &NewHook) -> Result<FreshHook, ClientError> {
+        let body = serde_json::to_value(hook).unwrap_or_default();
+        self.post("/v1/hooks", &body, false)
+    }
+
+    /// All hooks, without their secrets.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn hooks(&self) -> Result<Vec<HookSummary>, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Hooks {
+            hooks: Vec<HookSummary>,
+        }
+        let page: Hooks = self.get("/v1/hooks")?;
+        Ok(page.hooks)
+    }
+
+    /// Removes a hook at once; what was recorded stays.
+    ///
+    /// # Errors
+    /// As every call; 404 where there is none of this name.
+    pub fn remove_hook(&self, name: &str) -> Result<(), ClientError> {
+        let path = format!("/v1/hooks/{}", encode(name));
         self.transport
             .bytes(&Method::DELETE, &path, None, true)
             .map(drop)

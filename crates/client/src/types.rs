@@ -245,3 +245,58 @@ impl std::fmt::Debug for NewToken {
             .finish_non_exhaustive()
     }
 }
+
+/// A hook to be made: where an annotation platform delivers.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct NewHook {
+    /// Its name, 1 to 48 of a-z, 0-9, `_` and `-`.
+    pub name: String,
+    /// `label-studio` or `argilla`.
+    pub platform: String,
+    /// The run its records go to, by id or name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// In place of `run`: an experiment, in which the hook starts a run of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
+    /// The secret, where the platform has made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+/// A fresh hook.
+#[derive(Clone, Deserialize)]
+pub struct FreshHook {
+    /// Its name.
+    pub name: String,
+    /// Where the platform delivers, below the server's address.
+    pub path: String,
+    /// The secret, where the server has made it: shown this once.
+    pub secret: Option<String>,
+}
+
+impl std::fmt::Debug for FreshHook {
+    /// Without the secret: what is printed ends up in logs.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FreshHook")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A hook as it is listed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HookSummary {
+    /// Its name.
+    pub name: String,
+    /// `label-studio` or `argilla`.
+    pub platform: String,
+    /// The run its records go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// The experiment in which it has a run of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
+    /// When it was made.
+    pub created: String,
+}

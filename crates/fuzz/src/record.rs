@@ -83,11 +83,12 @@ fn body(record: &Record<'_>) {
         };
     }
     let bytes = decode!(
-        RunStarted RunSealed StreamOpened StreamSigned ProducerEnrolled DatasetRegistered
+        RunStarted RunDescribed RunSealed StreamOpened StreamSigned ProducerEnrolled
+        ExperimentRegistered DatasetRegistered
         GuidelineRegistered ConsentRecorded AnnotationPreference AnnotationRating AnnotationRanking
         AnnotationCorrection AnnotationCritique AnnotationDemonstration AnnotationSuperseded
         AnnotationWithdrawn RewardScored PolicyUpdated ModelCheckpoint MetricLogged
-        EvaluationCompleted OversightApproved OversightRejected OversightStopped FindingRaised
+        MetricDiverged ArtifactLogged EvaluationCompleted OversightApproved OversightRejected OversightStopped FindingRaised
         DocumentIssued IncidentReported KeyRotated LedgerClosed LedgerContinued
     );
     assert_eq!(

@@ -56,12 +56,25 @@ impl fmt::Display for RowError {
     }
 }
 
-/// The same without the place, which only the reader of rows knows.
-#[derive(Debug)]
-pub(crate) struct Misfit {
-    pub(crate) field: Option<String>,
-    pub(crate) expected: String,
-    pub(crate) found: String,
+/// The same without the place, which only the reader of rows knows, or of a payload that is no row.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}expected {expected}, found {found}", Named(field.as_deref()))]
+pub struct Misfit {
+    /// The path of the field, as in `annotation.result[2].value`; none where it is the whole.
+    pub field: Option<String>,
+    /// What belongs there.
+    pub expected: String,
+    /// What is there instead, never quoted: it may be personal.
+    pub found: String,
+}
+
+struct Named<'a>(Option<&'a str>);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0
+            .map_or(Ok(()), |field| write!(f, "field `{field}`: "))
+    }
 }
 
 impl Misfit {

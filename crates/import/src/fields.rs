@@ -33,6 +33,21 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// The member, unless it is missing or null.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a Value> {
+        self.members.get(name).filter(|value| !value.is_null())
+    }
+
+    /// The names of all members.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'a str> {
+        self.members.keys().map(String::as_str)
+    }
+
+    /// The object as it is.
+    pub(crate) fn whole(&self) -> Value {
+        Value::Object(self.members.clone())
+    }
+
     pub(crate) fn has(&self, name: &str) -> bool {
         self.members.contains_key(name)
     }

@@ -1,4 +1,5 @@
-//! Reads published human-feedback data sets into records.
+//! Reads human feedback into records: published data sets, what annotation platforms export, and what
+//! they tell of by webhook ([`platforms`]).
 //!
 //! A data set is a JSON array of rows or one JSON row a line, as a file or a pipe, plain or gzip;
 //! each row becomes the [`Draft`](record::Draft)s of what people said in it. Reading is streaming:
@@ -16,13 +17,16 @@ mod fields;
 mod formats;
 mod input;
 mod inspect;
+pub mod platforms;
+mod pseudonyms;
 mod rows;
 mod split;
 
-pub use error::RowError;
-pub use formats::{Format, UnknownFormat};
+pub use error::{Misfit, RowError};
+pub use formats::{Format, Settings, UnknownFormat};
 pub use input::FileFacts;
 pub use inspect::{Inspection, MAX_KEPT_ERRORS, inspect};
+pub use pseudonyms::Pseudonyms;
 pub use rows::{Row, Rows, Source, rows};
 
 /// The most bytes one row may have, in whatever encoding JSON allows: 16 MiB.

@@ -6,7 +6,7 @@ use record::Draft;
 use serde_json::Value;
 
 use crate::{
-    FileFacts, Format, MAX_ROW_BYTES, RowError,
+    FileFacts, Format, MAX_ROW_BYTES, Pseudonyms, RowError, Settings,
     error::Misfit,
     formats::Place,
     input::Input,
@@ -17,7 +17,7 @@ use crate::{
 const MAX_QUOTED_BYTES: usize = 64 * 1024;
 
 /// What is read, and what it is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// How its rows are understood.
     pub format: Format,
@@ -26,6 +26,10 @@ pub struct Source {
     pub dataset: String,
     /// What errors call the file: its path as the user gave it, or `-`.
     pub file: String,
+    /// What the platform knows of its questions, where the file is a platform's.
+    pub settings: Settings,
+    /// Draws the annotators' pseudonyms, where the file says who annotated.
+    pub pseudonyms: Pseudonyms,
 }
 
 /// One row that was understood.
@@ -123,6 +127,8 @@ impl<R: Read> Rows<R> {
             .map_err(|e| Misfit::row(EXPECTED, format!("a mistake in its text: {e}")))?;
         let place = Place {
             dataset: &self.source.dataset,
+            settings: &self.source.settings,
+            pseudonyms: &self.source.pseudonyms,
             row: number,
         };
         self.source.format.drafts(&row, &place)

@@ -145,6 +145,12 @@ pub enum LedgerError {
         /// The index of `ledger.closed`.
         index: u64,
     },
+    /// A hook cannot be made like this.
+    #[error("no hook can be made: {reason}")]
+    Hook {
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
     /// No role has this name.
     #[error("unknown role `{seen}`, expected admin, producer or reader")]
     UnknownRole {

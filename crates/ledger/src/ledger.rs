@@ -293,7 +293,7 @@ impl Ledger {
         submissions: Vec<Submission>,
         principal: &Principal,
     ) -> Result<Ticket, SubmitError> {
-        let ticket = self.hand_in(submissions, principal)?;
+        let ticket = self.hand_in(submissions, principal, false)?;
         self.shared().queue.wake();
         Ok(ticket)
     }
@@ -309,7 +309,28 @@ impl Ledger {
         submissions: Vec<Submission>,
         principal: &Principal,
     ) -> Result<Ticket, SubmitError> {
-        let ticket = self.hand_in(submissions, principal)?;
+        let ticket = self.hand_in(submissions, principal, false)?;
+        self.0.turns.lead();
+        Ok(ticket)
+    }
+
+    /// As [`Ledger::submit_blocking`], for records of a stream that servers write on behalf of others.
+    /// Where another server was first the refusal says so ([`AppendCode::Conflict`],
+    /// [`AppendCode::SeqGap`], [`AppendCode::WrongPrev`]), nothing is noted of it, and the head is
+    /// known that the records have to be built on instead.
+    ///
+    /// [`AppendCode::Conflict`]: crate::AppendCode::Conflict
+    /// [`AppendCode::SeqGap`]: crate::AppendCode::SeqGap
+    /// [`AppendCode::WrongPrev`]: crate::AppendCode::WrongPrev
+    ///
+    /// # Errors
+    /// As [`Ledger::submit`].
+    pub fn submit_contested(
+        &self,
+        submissions: Vec<Submission>,
+        principal: &Principal,
+    ) -> Result<Ticket, SubmitError> {
+        let ticket = self.hand_in(submissions, principal, true)?;
         self.0.turns.lead();
         Ok(ticket)
     }
@@ -323,6 +344,7 @@ impl Ledger {
         &self,
         submissions: Vec<Submission>,
         principal: &Principal,
+        contested: bool,
     ) -> Result<Ticket, SubmitError> {
         let shared = self.shared();
         let entries = match accept(shared, submissions) {
@@ -339,6 +361,7 @@ impl Ledger {
         self.push(Request::Append {
             entries,
             principal: principal.clone(),
+            contested,
             reply,
         })?;
         Ok(ticket)

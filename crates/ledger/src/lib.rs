@@ -28,6 +28,7 @@ mod fsck;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hooks;
 pub mod keys;
 mod leader;
 mod ledger;
@@ -60,6 +61,7 @@ pub use bundle::{BundleInfo, BundleParts};
 pub use cosign::Witnessing;
 pub use error::{AppendCode, AppendError, LedgerError, SubmitError};
 pub use fsck::{Fault, Finding, FsckReport};
+pub use hooks::{Hook, HookSecret, HookTarget};
 pub use ledger::{Ledger, Stores};
 pub use location::Location;
 pub use migrate::Migrated;

@@ -27,6 +27,8 @@ pub(crate) enum Request {
     Append {
         entries: Vec<Entry>,
         principal: Principal,
+        /// A server built them, and another may have been first: no attempt at anything.
+        contested: bool,
         reply: oneshot::Sender<AppendResult>,
     },
     /// Append to the server's own stream.

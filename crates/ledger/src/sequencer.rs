@@ -190,9 +190,11 @@ impl Sequencer {
                 Request::Append {
                     entries,
                     principal,
+                    contested,
                     reply,
                 } => {
-                    let answer = self.append(&mut state, &mut group, entries, &principal)?;
+                    let from = (&principal, contested);
+                    let answer = self.append(&mut state, &mut group, entries, from)?;
                     group.answers.push((reply, answer));
                 }
                 Request::Own { draft, reply } => {
@@ -284,7 +286,7 @@ impl Sequencer {
         state: &mut State,
         group: &mut Group,
         mut entries: Vec<Entry>,
-        principal: &Principal,
+        (principal, contested): (&Principal, bool),
     ) -> Result<AppendResult, LedgerError> {
         let shared = Arc::clone(&self.shared);
         let around = Surroundings {
@@ -295,7 +297,9 @@ impl Sequencer {
             Ok(steps) => steps,
             Err(refusal) => {
                 Counters::add(&shared.status.refused, 1);
-                if let Some(conflict) = refusal.conflict {
+                if let Some(conflict) = refusal.conflict
+                    && !contested
+                {
                     self.report(state, group, &conflict)?;
                 }
                 return Ok(Err(refusal.error));

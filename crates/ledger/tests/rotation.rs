@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Fixture, options, preference, verify_dir};
-use ledger::{Ledger, LedgerError, Location, Rotation, Stores};
+use ledger::{Hook, HookTarget, Ledger, LedgerError, Location, Rotation, Stores};
 use record::kinds::KeyPurpose;
 use record::{ProducerName, Pseudonym};
 use std::sync::Arc;
@@ -24,6 +24,7 @@ const STEPS: [Step; 7] = [
     Step::InsertKeys,
     Step::Setting,
 ];
+const SECRET: &[u8] = b"known to both sides";
 /// Calls of one step that are let fail, one after the other.
 const CALLS: usize = 3;
 
@@ -51,6 +52,13 @@ fn every_write_fails(purpose: KeyPurpose) {
     let annotator = Pseudonym::generate(&*common::entropy());
     fixture.append(run.write(preference(annotator)).unwrap());
     fixture.published();
+    let hook = Hook {
+        name: "studio".to_owned(),
+        platform: "label-studio".to_owned(),
+        target: HookTarget::Run(run.scope().run().unwrap()),
+        created: record::Timestamp(0),
+    };
+    assert!(fixture.ledger.add_hook(&hook, SECRET).unwrap());
     let first = Policy::parse(fixture.ledger.policy().as_bytes()).unwrap();
     fixture.ledger.close().unwrap();
     let Fixture { dir, clock, ledger } = fixture;
@@ -81,6 +89,8 @@ fn every_write_fails(purpose: KeyPurpose) {
                 let report = verify_dir(&ledger);
                 assert!(report.counts.opened >= 4, "{at}: {report}");
                 assert_eq!(report.key_changes.len(), changes, "{at}");
+                let (kept, secret) = ledger.hook("studio").unwrap().unwrap();
+                assert_eq!((&kept, &secret[..]), (&hook, SECRET), "{at}");
                 let source = verify::Source::directory(dir.path()).unwrap();
                 let report = verify::log(&source, &first, &verify::Options::default()).unwrap();
                 assert_eq!(

@@ -77,9 +77,7 @@ pub use sealed::{
 pub use submission::{Submission, SubmissionError};
 pub use time::{Clock, Entropy, Timestamp};
 pub use tlog::Hash;
-pub use writer::{
-    Mark, Prepared, SIGN_AFTER_MICROS, SIGN_AFTER_RECORDS, StreamWriter, WriteError,
-};
+pub use writer::{Mark, Prepared, SIGN_AFTER_MICROS, SIGN_AFTER_RECORDS, StreamWriter, WriteError};
 
 /// The most bytes a record may have: what the length field of a C2SP tlog-tiles entry can say.
 pub const MAX_RECORD_BYTES: usize = 65_535;

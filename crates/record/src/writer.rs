@@ -381,7 +381,12 @@ impl StreamWriter {
         };
         let version = draft.kind.version_for(&draft.body, &[]);
         let mut begun = Vec::new();
-        begin(&mut begun, draft.attachments.clone(), &draft.body, draft.kind);
+        begin(
+            &mut begun,
+            draft.attachments.clone(),
+            &draft.body,
+            draft.kind,
+        );
         scratch.append(draft)?;
         Ok(Prepared { begun, version })
     }

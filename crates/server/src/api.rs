@@ -326,6 +326,76 @@ pub(crate) struct FreshToken {
     pub(crate) token: String,
 }
 
+/// A hook to be made: where an annotation platform delivers what it has to say.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewHook {
+    /// Its name, 1 to 48 of a-z, 0-9, `_` and `-`: the end of its address.
+    #[schema(example = "helpfulness-studio")]
+    pub(crate) name: String,
+    /// `label-studio` or `argilla`.
+    #[schema(example = "label-studio")]
+    pub(crate) platform: String,
+    /// The run its records go to: an id, or a name.
+    pub(crate) run: Option<String>,
+    /// In place of `run`: an experiment, in which the hook starts a run of its own.
+    pub(crate) experiment: Option<String>,
+    /// The secret, where the platform has made it, as Argilla does. Label Studio is given the one in
+    /// the answer.
+    pub(crate) secret: Option<String>,
+}
+
+/// A fresh hook. A secret that was made here is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FreshHook {
+    /// Its name.
+    pub(crate) name: String,
+    /// Where the platform delivers, below this server's address.
+    #[schema(example = "/v1/hooks/helpfulness-studio")]
+    pub(crate) path: String,
+    /// The secret, unless it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret: Option<String>,
+}
+
+/// A hook as it is listed: never its secret.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Hook {
+    /// Its name.
+    pub(crate) name: String,
+    /// `label-studio` or `argilla`.
+    pub(crate) platform: String,
+    /// The run its records go to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run: Option<String>,
+    /// The experiment in which it has a run of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) experiment: Option<String>,
+    /// When it was made.
+    pub(crate) created: String,
+}
+
+/// All hooks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Hooks {
+    /// By name.
+    pub(crate) hooks: Vec<Hook>,
+}
+
+/// What came of a delivery; it is durable.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Delivered {
+    /// Annotations that were recorded.
+    pub(crate) recorded: u64,
+    /// Annotations that others have taken the place of.
+    pub(crate) superseded: u64,
+    /// Annotations that were taken back.
+    pub(crate) withdrawn: u64,
+    /// Why there was nothing to record, where the event is of no concern.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ignored: Option<String>,
+}
+
 /// The server's account of itself.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Health {

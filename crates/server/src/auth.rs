@@ -8,6 +8,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ledger::{Principal, Role};
 
 use crate::problem::Problem;
@@ -20,13 +22,15 @@ pub enum Access {
     Public,
     /// Holders of a token with one of these roles.
     Roles(&'static [Role]),
+    /// Whoever shares a hook's secret and proves it in the request itself; tokens say nothing here.
+    Proof,
 }
 
 impl Access {
-    /// Whether a caller with `role` (`None`: without a token) gets in.
+    /// Whether a caller with `role` (`None`: without a token) gets as far as the handler.
     pub fn admits(self, role: Option<Role>) -> bool {
         match self {
-            Self::Public => true,
+            Self::Public | Self::Proof => true,
             Self::Roles(roles) => role.is_some_and(|role| roles.contains(&role)),
         }
     }
@@ -54,10 +58,10 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Access::Roles(roles) = access else {
+    if !matches!(access, Access::Roles(_)) {
         return next.run(request).await;
-    };
-    match admit(&state, roles, request.headers()).await {
+    }
+    match admitted(&state, access, request.headers(), Schemes::Bearer).await {
         Ok(principal) => {
             request.extensions_mut().insert(Caller(principal));
             next.run(request).await
@@ -66,14 +70,30 @@ pub(crate) async fn guard(
     }
 }
 
-/// Who asks, if that is somebody with one of `roles`; else the problem with status 401 or 403.
-pub(crate) async fn admit(
+/// How a token may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Schemes {
+    /// As a bearer token.
+    Bearer,
+    /// Or as the password of basic authentication (RFC 7617), whatever the user's name.
+    BearerOrBasic,
+}
+
+/// Who asks, if `access` lets them in.
+///
+/// # Errors
+/// 401 where nobody is known to ask, 403 where who asks may not.
+pub(crate) async fn admitted(
     state: &State,
-    roles: &[Role],
+    access: Access,
     headers: &HeaderMap,
+    schemes: Schemes,
 ) -> Result<Principal, Problem> {
-    let principal = authenticate(state, headers).await?;
-    if roles.contains(&principal.role) {
+    let principal = authenticate(state, headers, schemes).await?;
+    let Access::Roles(roles) = access else {
+        return Ok(principal);
+    };
+    if access.admits(Some(principal.role)) {
         return Ok(principal);
     }
     let allowed: Vec<&str> = roles.iter().map(|role| role.name()).collect();
@@ -84,17 +104,28 @@ pub(crate) async fn admit(
     )))
 }
 
-async fn authenticate(state: &State, headers: &HeaderMap) -> Result<Principal, Problem> {
+async fn authenticate(
+    state: &State,
+    headers: &HeaderMap,
+    schemes: Schemes,
+) -> Result<Principal, Problem> {
     if state.options().no_auth {
         return local(headers);
     }
     let header = headers.get(AUTHORIZATION).ok_or_else(unauthenticated)?;
-    let token = header.to_str().ok().and_then(bearer).ok_or_else(|| {
-        Problem::unauthorized(
-            "invalid-token",
-            "the authorization header has to read `Bearer rat_…`",
-        )
-    })?;
+    let header = header.to_str().ok();
+    let password = header
+        .filter(|_| schemes == Schemes::BearerOrBasic)
+        .and_then(basic);
+    let token = header
+        .and_then(bearer)
+        .or(password.as_deref())
+        .ok_or_else(|| {
+            Problem::unauthorized(
+                "invalid-token",
+                "the authorization header has to read `Bearer rat_…`",
+            )
+        })?;
     let session = state.options().session_token.as_deref();
     if session.is_some_and(|session| same(session.as_bytes(), token.as_bytes())) {
         return Ok(Principal::local());
@@ -112,6 +143,14 @@ fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+/// The password of `Basic <base64 of user:password>`.
+fn basic(value: &str) -> Option<String> {
+    let (scheme, credentials) = value.split_once(' ')?;
+    let decoded = STANDARD.decode(credentials.trim()).ok()?;
+    let (_, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;
+    (scheme.eq_ignore_ascii_case("basic") && !password.is_empty()).then(|| password.to_owned())
 }
 
 /// Without authentication the browser of whoever sits at the machine is the danger: a page from
@@ -164,6 +203,21 @@ mod tests {
         assert_eq!(bearer("bearer  rat_x "), Some("rat_x"));
         for bad in ["", "Bearer", "Bearer ", "Basic rat_x", "rat_x"] {
             assert_eq!(bearer(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_may_be_a_password_where_that_is_said() {
+        // mlflow:rat_x, :rat_x and rat_x
+        assert_eq!(basic("Basic bWxmbG93OnJhdF94").as_deref(), Some("rat_x"));
+        assert_eq!(basic("basic OnJhdF94").as_deref(), Some("rat_x"));
+        for bad in [
+            "Basic cmF0X3g=",
+            "Basic",
+            "Basic !",
+            "Bearer bWxmbG93OnJhdF94",
+        ] {
+            assert_eq!(basic(bad), None, "{bad}");
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http_body::{Body as _, Frame, SizeHint};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
@@ -187,6 +188,31 @@ where
     }
 }
 
+/// What a body was that nobody keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Digest {
+    /// How many bytes it had.
+    pub(crate) bytes: u64,
+    /// Their SHA-256.
+    pub(crate) sha256: [u8; 32],
+}
+
+/// Reads a body through, of any length, and keeps its digest.
+///
+/// # Errors
+/// 408 where nothing arrives for `stall` or too little, 400 where the sender breaks off.
+pub(crate) async fn digest(body: Body, stall: Duration) -> Result<Digest, Problem> {
+    let mut hash = Sha256::new();
+    let mut bytes: u64 = 0;
+    let mut pieces = Pieces::new(body, stall, MIN_RATE);
+    while let Some(data) = pieces.next().await? {
+        bytes += data.len() as u64;
+        hash.update(&data);
+    }
+    let sha256 = hash.finalize().into();
+    Ok(Digest { bytes, sha256 })
+}
+
 /// A request's body, lent to its handler: what the handler leaves unread can be drained.
 ///
 /// A connection whose request is not read to its end cannot be used again, and a client that still
@@ -330,6 +356,16 @@ mod tests {
         );
         let declared = read(Body::from(vec![0; 5]), 4, Duration::from_secs(1)).await;
         assert_eq!(declared.unwrap_err().status(), 413);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_keeps_leaves_its_digest() {
+        let stall = Duration::from_millis(20);
+        let read = |frames| digest(Body::new(frames), stall);
+        let found = read(Frames(vec![b"cd", b"ab"], false)).await.unwrap();
+        assert_eq!((found.bytes, found.sha256), (4, tlog::sha256(b"abcd")));
+        let stalled = read(Frames(vec![b"ab"], true)).await.unwrap_err();
+        assert_eq!(stalled.code(), "body-stalled");
     }
 
     #[tokio::test]

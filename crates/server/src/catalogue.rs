@@ -23,6 +23,10 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "bad-parameter",
         "A query parameter is unknown or out of range.",
     ),
+    (
+        "bad-payload",
+        "A delivery is not what its platform sends, or holds an answer that its question does not allow. The log has an incident of it.",
+    ),
     ("bad-path", "A name or number in the path cannot be read."),
     (
         "bad-run",
@@ -65,6 +69,10 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     (
         "foreign-host",
         "A server without authentication answers to local names only.",
+    ),
+    (
+        "hook-exists",
+        "A hook has this name. Remove it first, or take another name.",
     ),
     (
         "internal",
@@ -155,6 +163,10 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     (
         "unknown-version",
         "The kind has no such version here. The server may be older than the producer.",
+    ),
+    (
+        "unproven-delivery",
+        "There is no such hook, or the delivery's secret or signature is not the hook's.",
     ),
     (
         "unsupported-media-type",

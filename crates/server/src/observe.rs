@@ -15,9 +15,9 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 
-use crate::auth::admit;
+use crate::auth::{Schemes, admitted};
 use crate::body::{Lent, drain};
-use crate::router::APPENDERS;
+use crate::router::APPENDS;
 use crate::routes::append;
 use crate::state::State;
 
@@ -96,7 +96,7 @@ pub(crate) async fn observe_append(state: State, request: http::Request<Incoming
     let began = Instant::now();
     let id = state.request_ids().of(request.headers());
     let (parts, mut body) = request.into_parts();
-    let answer = match admit(&state, APPENDERS, &parts.headers).await {
+    let answer = match admitted(&state, APPENDS, &parts.headers, Schemes::Bearer).await {
         Ok(principal) => {
             append::append_body(&state, &principal, false, &parts.headers, &mut body).await
         }

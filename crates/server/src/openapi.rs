@@ -16,7 +16,9 @@ use crate::routes;
             `rlhf-audit verify` checks a bundle, or the whole log, against the log's key.\n\n\
             Errors are problem documents (RFC 9457, `application/problem+json`): `code` is stable, \
             `detail` says what to do, `line` names the record of a request that is at fault. With \
-            503 and `Retry-After`, come again; sending the same record again never records it twice.",
+            503 and `Retry-After`, come again; sending the same record again never records it twice.\n\n\
+            Below `/api/2.0/mlflow` this server answers MLflow's clients as MLflow documents it; those paths \
+            are not repeated here.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     paths(
@@ -34,6 +36,10 @@ use crate::routes;
         routes::bundle::bundle,
         routes::card::show,
         routes::card::issue,
+        routes::hooks::create,
+        routes::hooks::list,
+        routes::hooks::deliver,
+        routes::hooks::remove,
         routes::tokens::create,
         routes::tokens::list,
         routes::tokens::revoke,
@@ -58,6 +64,7 @@ use crate::routes;
         (name = "Attachments", description = "Public values too large for a record, which names them by their SHA-256."),
         (name = "Runs", description = "Training runs, their streams, bundles and model cards."),
         (name = "Log", description = "The log as other tools read it: C2SP tlog-tiles. Checkpoints and hash tiles are public; entry bundles need a reader's token."),
+        (name = "Hooks", description = "Where annotation platforms deliver what annotators do, as it happens."),
         (name = "Tokens", description = "Who may do what. An admin does everything, a producer starts runs and appends to those it started, a reader reads."),
         (name = "Operation", description = "Health, metrics and this documentation. Holds nothing personal and needs no token."),
     ),
@@ -75,6 +82,14 @@ impl Modify for Bearer {
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(scheme));
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "A hook's own secret: shown as a bearer token (Label Studio), or proven by a signature in \
+                 `webhook-signature` (Argilla, Standard Webhooks). No token of this server.",
+            ))
+            .build();
+        components.add_security_scheme("hook", SecurityScheme::Http(scheme));
     }
 }
 

@@ -1,17 +1,15 @@
-//! Runs whose stream `server` this server writes: started, and, where it is their owner, sealed.
+//! Runs that this server starts on its stream `server`; and those that it owns, which it seals.
 
 use ledger::{AppendCode, Ledger, LedgerError, Principal, Receipt, RunInfo};
 use record::kinds::{RunStarted, RunStatus, StreamEnd};
-use record::{
-    Draft, ProducerName, PublicKey, RunId, Scope, StreamName, StreamWriter, Submission, WriteError,
-};
+use record::{Draft, PublicKey, RunId, Scope, StreamName, StreamWriter, Submission, WriteError};
 
 use crate::api::NewRun;
+use crate::own::{SOFTWARE, producer};
 use crate::problem::Problem;
 use crate::state::State;
 
 const PRODUCER: &str = "rlhf-audit-server";
-const SOFTWARE: &str = concat!("rlhf-audit-server ", env!("CARGO_PKG_VERSION"));
 
 /// How often a seal is made anew because a stream grew while it was made.
 const TRIES: usize = 8;
@@ -48,9 +46,7 @@ pub(crate) fn start(
 ) -> Result<RunInfo, Problem> {
     let (clock, entropy) = (ledger.clock(), ledger.entropy());
     let run = RunId::generate(&*clock, &*entropy);
-    let producer = ProducerName::parse(PRODUCER).ok_or_else(|| {
-        Problem::unprocessable("bad-object", format!("`{PRODUCER}` is no producer's name"))
-    })?;
+    let producer = producer(PRODUCER)?;
     let (scope, stream, key) = (Scope::Run(run), StreamName::SERVER, ledger.operator_key());
     let mut writer =
         StreamWriter::open(scope, stream, producer, key, clock, entropy).software(SOFTWARE);
@@ -61,7 +57,7 @@ pub(crate) fn start(
     Ok(ledger.run(run)?)
 }
 
-/// Seals a run with the stream `server`, listing every stream as it stands.
+/// Seals a run on a stream of this server's, listing every stream as it stands.
 ///
 /// # Errors
 /// 409 where another key owns the run or it is sealed; what the ledger refuses.
@@ -96,35 +92,35 @@ pub(crate) fn seal(
         let sealed = sealing(ledger, run, status)?;
         tries += 1;
         match append(ledger, vec![sealed], principal) {
-            // A stream grew while this was made.
-            Err(LedgerError::Append(error))
-                if error.code == AppendCode::BadSeal && tries < TRIES => {}
+            // A stream grew while this was made, perhaps the very one.
+            Err(LedgerError::Append(error)) if has_grown(error.code) && tries < TRIES => {}
             appended => return Ok(appended?),
         }
     }
 }
 
 fn sealing(ledger: &Ledger, run: &RunInfo, status: RunStatus) -> Result<Submission, Problem> {
-    let (own, others): (Vec<_>, Vec<_>) = ledger
-        .streams(run.id)?
-        .into_iter()
-        .partition(|head| head.stream == StreamName::SERVER);
-    let Some(own) = own.first() else {
+    let heads = ledger.streams(run.id)?;
+    // Any of the owner's streams may; the one called `server` where there is one.
+    let mut own = heads.iter().filter(|head| head.key == run.owner);
+    let server = own.clone().find(|head| head.stream == StreamName::SERVER);
+    let Some(own) = server.or_else(|| own.next()) else {
         return Err(Problem::not_found(
             "not-found",
-            format!("run {} has no stream `server`", run.id),
+            format!("run {} has no stream of this server's", run.id),
         ));
     };
     let mut writer = StreamWriter::resume(
         Scope::Run(run.id),
-        StreamName::SERVER,
+        own.stream,
         ledger.operator_key(),
         own.next_seq,
         own.head,
         ledger.clock(),
         ledger.entropy(),
     );
-    let ends = others.iter().map(|head| {
+    let others = heads.iter().filter(|head| head.stream != own.stream);
+    let ends = others.map(|head| {
         StreamEnd::new(
             head.stream,
             head.next_seq.saturating_sub(1),
@@ -136,12 +132,19 @@ fn sealing(ledger: &Ledger, run: &RunInfo, status: RunStatus) -> Result<Submissi
         .map_err(|error| unwritten(&error))
 }
 
+fn has_grown(code: AppendCode) -> bool {
+    matches!(
+        code,
+        AppendCode::BadSeal | AppendCode::Conflict | AppendCode::SeqGap | AppendCode::WrongPrev
+    )
+}
+
 fn append(
     ledger: &Ledger,
     submissions: Vec<Submission>,
     principal: &Principal,
 ) -> Result<Receipt, LedgerError> {
-    let receipts = ledger.submit(submissions, principal)?.wait()?;
+    let receipts = ledger.submit_contested(submissions, principal)?.wait()?;
     receipts
         .last()
         .copied()

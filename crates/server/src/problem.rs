@@ -125,6 +125,11 @@ impl Problem {
         &self.code
     }
 
+    /// What was wrong, and what to do about it.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The HTTP status it is sent with.
     pub fn status(&self) -> u16 {
         self.status

@@ -67,7 +67,9 @@ impl From<LedgerError> for Problem {
             LedgerError::NotPublished { .. } => {
                 Self::not_found("not-published", error.to_string()).retry_after(1)
             }
-            LedgerError::UnknownRole { .. } => Self::unprocessable("bad-object", error.to_string()),
+            LedgerError::UnknownRole { .. } | LedgerError::Hook { .. } => {
+                Self::unprocessable("bad-object", error.to_string())
+            }
             LedgerError::Ended { .. } => {
                 Self::new(StatusCode::GONE, "ledger-closed", error.to_string())
             }

@@ -8,10 +8,11 @@ use axum::routing::{MethodRouter, delete, get, post, put};
 use ledger::Role;
 
 use crate::auth::{Access, guard};
+use crate::mlflow;
 use crate::observe::observe;
 use crate::problem::Problem;
 use crate::routes::{
-    append, attachments, bundle, card, health, log, metrics, pages, records, runs, tokens,
+    append, attachments, bundle, card, health, hooks, log, metrics, pages, records, runs, tokens,
 };
 use crate::state::State;
 
@@ -27,11 +28,11 @@ pub struct RouteRule {
 }
 
 const PUBLIC: Access = Access::Public;
+const PROOF: Access = Access::Proof;
 const ADMIN: Access = Access::Roles(&[Role::Admin]);
 const READS: Access = Access::Roles(&[Role::Reader, Role::Admin]);
 /// Who may append.
-pub(crate) const APPENDERS: &[Role] = &[Role::Producer, Role::Admin];
-const APPENDS: Access = Access::Roles(APPENDERS);
+pub(crate) const APPENDS: Access = Access::Roles(&[Role::Producer, Role::Admin]);
 /// Where a run stands, which a producer that goes on after a break has to know; and proofs, which hold no record: what
 /// the log promised a producer it can ask to be shown.
 const ANYONE: Access = Access::Roles(&[Role::Reader, Role::Producer, Role::Admin]);
@@ -83,6 +84,10 @@ routes! {
     get "/v1/records/{index}/proof" ANYONE records::proof;
     put "/v1/attachments/{sha256}" APPENDS attachments::put;
     get "/v1/attachments/{sha256}" READS attachments::read;
+    post "/v1/hooks" ADMIN hooks::create;
+    get "/v1/hooks" ADMIN hooks::list;
+    post "/v1/hooks/{name}" PROOF hooks::deliver;
+    delete "/v1/hooks/{name}" ADMIN hooks::remove;
     post "/v1/tokens" ADMIN tokens::create;
     get "/v1/tokens" ADMIN tokens::list;
     delete "/v1/tokens/{id}" ADMIN tokens::revoke;
@@ -91,6 +96,7 @@ routes! {
 /// The whole service, for [`crate::serve`] and for tests.
 pub fn router(state: State) -> Router {
     table(&state)
+        .merge(mlflow::router(&state))
         .fallback(nothing_here)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(state.clone(), observe))

@@ -5,6 +5,7 @@ pub(crate) mod attachments;
 pub(crate) mod bundle;
 pub(crate) mod card;
 pub(crate) mod health;
+pub(crate) mod hooks;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod pages;

@@ -18,10 +18,12 @@ use hyper_util::server::graceful::GracefulShutdown;
 use ledger::Ledger;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 use tokio_io_timeout::TimeoutStream;
 
 use crate::error::ServerError;
 use crate::options::Options;
+use crate::own::REST;
 use crate::service::Requests;
 use crate::state::State;
 
@@ -53,12 +55,32 @@ pub async fn serve(
     let asking = state
         .witnesses()
         .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(ledger)));
+    let signing = tokio::spawn(sign_at_rest(state.clone()));
     tracing::info!(%address, "listening");
-    accept(listener, Requests::new(state), limits, shutdown).await;
+    accept(listener, Requests::new(state.clone()), limits, shutdown).await;
+    signing.abort();
+    // What was written last is signed now, or after the next start's first record.
+    let signed = tokio::task::spawn_blocking(move || state.sign_own(Duration::ZERO));
+    if let Err(error) = signed.await {
+        tracing::error!(%error, "streams were left unsigned");
+    }
     if let Some(asking) = asking {
         asking.abort();
     }
     Ok(())
+}
+
+/// Signs what this server wrote on behalf of others, once it rests.
+async fn sign_at_rest(state: State) {
+    let mut tick = tokio::time::interval(REST);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let state = state.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || state.sign_own(REST)).await {
+            tracing::error!(%error, "streams at rest could not be signed");
+        }
+    }
 }
 
 /// What keeps connections within bounds.

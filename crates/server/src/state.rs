@@ -6,13 +6,16 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use ledger::{Ledger, Principal, Status};
+use record::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::body::Room;
 use crate::catalogue::PROBLEMS;
 use crate::cosign::Witnesses;
 use crate::docs;
+use crate::hooks::Hooks;
 use crate::metrics::Metrics;
+use crate::mlflow::Tracking;
 use crate::observe::RequestIds;
 use crate::openapi::openapi_json;
 use crate::options::Options;
@@ -42,6 +45,10 @@ struct Inner {
     room: Room,
     appends: Appends,
     uploads: Arc<Semaphore>,
+    tracking: Tracking,
+    hooks: Hooks,
+    /// When the server started, by the ledger's clock.
+    started: Timestamp,
 }
 
 /// What is the same for every caller, made once.
@@ -93,7 +100,11 @@ impl State {
         let witnesses = ledger
             .witness_policy()
             .map(|policy| Arc::new(Witnesses::of(policy, ledger.origin(), interval)));
+        let started = ledger.clock().now();
         Self(Arc::new(Inner {
+            tracking: Tracking::default(),
+            hooks: Hooks::default(),
+            started,
             room: Room::new(options.body_room),
             appends: Appends::default(),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
@@ -161,6 +172,27 @@ impl State {
     /// A place among the attachments that arrive at one time; `None`: there is none.
     pub(crate) fn upload(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0.uploads).try_acquire_owned().ok()
+    }
+
+    /// What MLflow's clients have asked for.
+    pub(crate) fn tracking(&self) -> &Tracking {
+        &self.0.tracking
+    }
+
+    /// What platforms have delivered.
+    pub(crate) fn hooks(&self) -> &Hooks {
+        &self.0.hooks
+    }
+
+    /// When the server started, by the ledger's clock.
+    pub(crate) fn started(&self) -> Timestamp {
+        self.0.started
+    }
+
+    /// Signs the streams that this server writes on behalf of others and that have rested for `rest`.
+    pub(crate) fn sign_own(&self, rest: Duration) {
+        self.tracking().sign(self.ledger(), rest);
+        self.hooks().sign(self.ledger(), rest);
     }
 
     pub(crate) fn uptime(&self) -> Duration {

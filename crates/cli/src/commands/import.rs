@@ -3,16 +3,19 @@
 //! The file is read twice: once to find every mistake and its digest, once to record. Interrupted and started again, the
 //! import goes on in the same stream, whose name is the file's digest, and skips what that stream holds already.
 
+mod seed;
+
 use std::fs::File;
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use import::{FileFacts, Format, Inspection, Source};
+use import::{FileFacts, Format, Inspection, Settings, Source};
 use indicatif::{ProgressBar, ProgressStyle};
 use record::kinds::DatasetRegistered;
 use record::{Draft, RunId, Sha256};
 use serde_json::json;
 
+use self::seed::Seed;
 use crate::commands::run::start;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{Place, PlaceArgs, client_failure};
@@ -24,9 +27,13 @@ const SHOWN_ERRORS: usize = 20;
 /// Record a published human-feedback file
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// fine-grained-rlhf, hh-rlhf or trl
+    /// fine-grained-rlhf, hh-rlhf, trl, label-studio or argilla
     #[arg(long)]
     format: Format,
+    /// What the platform knows and its export does not say: Label Studio's labeling interface (XML), Argilla's
+    /// settings.json
+    #[arg(long, value_name = "FILE")]
+    settings: Option<PathBuf>,
     /// JSON or JSON Lines, plain or gzip; - is standard input
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -45,10 +52,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let input = Spooled::take(&args.file)?;
-    let source = Source {
+    let mut source = Source {
         format: args.format,
         dataset: args.dataset.clone().unwrap_or_else(|| input.name.clone()),
         file: args.file.display().to_string(),
+        settings: settings(args)?,
+        // For the inspection, of which nothing is kept.
+        pseudonyms: Seed::fresh().pseudonyms(),
     };
     let bar = progress(json, "checking");
     let inspection = import::inspect(input.open()?, source.clone(), |rows| bar.set_position(rows))
@@ -63,6 +73,12 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let (mut producer, done) = Producer::resume(&place.client, run, &stream, key)?;
     // `dataset.registered` comes before the rows.
     if done < inspection.drafts + 1 {
+        let seed = if args.format.names_annotators() {
+            Seed::kept(&args.place, run, &stream, done > 1)
+        } else {
+            Seed::fresh()
+        };
+        source.pseudonyms = seed.pseudonyms();
         if done == 0 {
             producer.record(Draft::new(registered(&source, &inspection)))?;
         }
@@ -75,6 +91,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             done.saturating_sub(1),
             json,
         )?;
+        seed.destroy();
     } else {
         // A signature may be missing still.
         producer.flush()?;
@@ -85,6 +102,17 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     place.close()?;
     report(&source, run, &inspection, done, json);
     Ok(Outcome::True)
+}
+
+/// What the platform knows of its questions.
+fn settings(args: &Args) -> Result<Settings, Failure> {
+    let Some(path) = &args.settings else {
+        return Ok(Settings::None);
+    };
+    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+    args.format
+        .settings(&bytes)
+        .map_err(|misfit| Failure::input(format!("{}: {misfit}", path.display())))
 }
 
 /// A malformed row is an error, and by default nothing of the file is recorded.

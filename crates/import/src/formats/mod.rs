@@ -6,10 +6,14 @@ use record::{Body, Draft, SealedValue, Subject, kinds::Source};
 use serde_json::Value;
 
 use crate::error::Misfit;
+use crate::platforms::argilla::Questions;
+use crate::platforms::label_studio::Interface;
+use crate::pseudonyms::Pseudonyms;
 
 mod fine_grained;
 mod hh;
 mod messages;
+mod platform;
 mod trl;
 
 /// How the rows of a data set are to be understood.
@@ -30,11 +34,23 @@ pub enum Format {
     ///
     /// [dataset formats]: https://huggingface.co/docs/trl/dataset_formats
     Trl,
+    /// What Label Studio exports as JSON or JSON-MIN; see
+    /// [`platforms::label_studio`](crate::platforms::label_studio).
+    LabelStudio,
+    /// The records that Argilla's client writes, or its API gives; see
+    /// [`platforms::argilla`](crate::platforms::argilla).
+    Argilla,
 }
 
 impl Format {
     /// Every format, as `--format` offers them.
-    pub const ALL: [Self; 3] = [Self::FineGrainedRlhf, Self::HhRlhf, Self::Trl];
+    pub const ALL: [Self; 5] = [
+        Self::FineGrainedRlhf,
+        Self::HhRlhf,
+        Self::Trl,
+        Self::LabelStudio,
+        Self::Argilla,
+    ];
 
     /// The name by which users call it; also the `format` of `dataset.registered`.
     pub fn name(self) -> &'static str {
@@ -42,6 +58,38 @@ impl Format {
             Self::FineGrainedRlhf => "fine-grained-rlhf",
             Self::HhRlhf => "hh-rlhf",
             Self::Trl => "trl",
+            Self::LabelStudio => "label-studio",
+            Self::Argilla => "argilla",
+        }
+    }
+
+    /// Whether its rows say who annotated.
+    pub fn names_annotators(self) -> bool {
+        matches!(self, Self::LabelStudio | Self::Argilla)
+    }
+
+    /// Reads what a platform knows of its questions: Label Studio's labeling interface (XML), or
+    /// Argilla's `settings.json`.
+    ///
+    /// # Errors
+    /// It is not that, or the format has no such thing.
+    pub fn settings(self, bytes: &[u8]) -> Result<Settings, Misfit> {
+        match self {
+            Self::LabelStudio => {
+                let xml = std::str::from_utf8(bytes).map_err(|error| {
+                    let found = format!(
+                        "bytes that are not UTF-8 after byte {}",
+                        error.valid_up_to()
+                    );
+                    Misfit::row("a labeling interface in UTF-8", found)
+                })?;
+                Interface::parse(xml).map(Settings::LabelStudio)
+            }
+            Self::Argilla => Questions::parse(bytes).map(Settings::Argilla),
+            _ => Err(Misfit::row(
+                "no settings: only label-studio and argilla have them",
+                "a file of settings",
+            )),
         }
     }
 
@@ -51,6 +99,8 @@ impl Format {
             Self::FineGrainedRlhf => fine_grained::drafts(row, place),
             Self::HhRlhf => hh::drafts(row, place),
             Self::Trl => trl::drafts(row, place),
+            Self::LabelStudio => platform::label_studio(row, place),
+            Self::Argilla => platform::argilla(row, place),
         }
     }
 }
@@ -63,7 +113,7 @@ impl fmt::Display for Format {
 
 /// A format that is none of [`Format::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("unknown format `{0}`, expected fine-grained-rlhf, hh-rlhf or trl")]
+#[error("unknown format `{0}`, expected fine-grained-rlhf, hh-rlhf, trl, label-studio or argilla")]
 pub struct UnknownFormat(pub String);
 
 impl FromStr for Format {
@@ -77,9 +127,23 @@ impl FromStr for Format {
     }
 }
 
-/// Where a row stands, which its records say.
+/// What a platform knows of its questions and its exports do not say.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Settings {
+    /// Nothing is known.
+    #[default]
+    None,
+    /// Label Studio's labeling interface.
+    LabelStudio(Interface),
+    /// The questions of an Argilla data set.
+    Argilla(Questions),
+}
+
+/// Where a row stands, which its records say, and what is known beside it.
 pub(crate) struct Place<'a> {
     pub(crate) dataset: &'a str,
+    pub(crate) settings: &'a Settings,
+    pub(crate) pseudonyms: &'a Pseudonyms,
     /// From 0.
     pub(crate) row: u64,
 }

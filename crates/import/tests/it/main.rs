@@ -5,5 +5,6 @@
 mod fine_grained;
 mod hh;
 mod malformed;
+mod platforms;
 mod seen;
 mod trl;

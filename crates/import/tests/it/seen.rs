@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::Read, path::PathBuf, sync::Arc};
 
-use import::{Format, Row, RowError, Source, rows};
+use import::{Format, Pseudonyms, Row, RowError, Settings, Source, rows};
 use record::{
     Draft, Kind, ProducerName, Record, RunId, Scope, SigningKey, StreamName, StreamWriter,
 };
@@ -40,6 +40,8 @@ pub(crate) fn source(format: Format) -> Source {
         format,
         dataset: "tests".to_owned(),
         file: "file.json".to_owned(),
+        settings: Settings::None,
+        pseudonyms: Pseudonyms::from_seed([7; 32]),
     }
 }
 
@@ -95,12 +97,17 @@ pub(crate) fn written(drafts: Vec<Draft>) -> Vec<Seen> {
 fn assert_nothing_open(record: &Record<'_>) {
     let body: BTreeMap<String, Value> = serde_json::from_slice(record.body_bytes()).unwrap();
     let allowed = [
+        "annotator",
+        "at",
         "category",
         "choice",
         "criterion",
+        "duration_ms",
         "item",
+        "ranks",
         "scale",
         "source",
+        "target",
         "value",
     ];
     assert!(

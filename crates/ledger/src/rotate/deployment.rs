@@ -1,4 +1,4 @@
-//! The key that wraps subjects' keys: each is wrapped anew. Sealed values stay as they are.
+//! The key that wraps subjects' keys and hooks' secrets: each is wrapped anew. Sealed values stay as they are.
 
 use std::sync::Arc;
 
@@ -7,6 +7,7 @@ use record::kinds::{KeyPurpose, KeyRotated};
 
 use super::{Rotated, Session};
 use crate::LedgerError;
+use crate::hooks;
 use crate::keys::{self, fingerprint};
 use crate::sealing::Sealing;
 
@@ -41,6 +42,7 @@ pub(super) fn rotate(session: &Session<'_>) -> Result<Rotated, LedgerError> {
             meta.rewrap_subject_keys(&rewrapped)?;
         }
     }
+    hooks::rewrap(&**meta, &old, &new)?;
     // From here on nothing needs the old key.
     keys::take_place(session.dir(), name)?;
     let text = |key: PublicKey| vec![key.to_string()];

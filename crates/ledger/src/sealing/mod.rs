@@ -294,14 +294,16 @@ impl Sealing {
     }
 
     fn wrap(&self, id: &KeyId, secret: &[u8; 32]) -> Vec<u8> {
+        self.wrap_bytes(id, secret.as_slice())
+    }
+
+    /// A few bytes that only who has the deployment's key reads again, under the name `aad`.
+    pub(crate) fn wrap_bytes(&self, aad: &[u8], secret: &[u8]) -> Vec<u8> {
         let mut nonce = [0; NONCE_BYTES];
         self.entropy.fill(&mut nonce);
         let mut wrapped = nonce.to_vec();
-        let payload = Payload {
-            msg: secret.as_slice(),
-            aad: id,
-        };
-        // 32 bytes are never too long.
+        let payload = Payload { msg: secret, aad };
+        // A few bytes are never too long.
         wrapped.extend(
             self.deployment
                 .encrypt(&Nonce::from(nonce), payload)
@@ -320,20 +322,29 @@ impl Sealing {
     }
 
     fn secret(&self, id: &KeyId, wrapped: &[u8]) -> Result<Zeroizing<[u8; 32]>, LedgerError> {
-        let secret = wrapped
-            .split_first_chunk::<NONCE_BYTES>()
-            .and_then(|(nonce, sealed)| {
-                let payload = Payload {
-                    msg: sealed,
-                    aad: id,
-                };
-                self.deployment
-                    .decrypt(&Nonce::from(*nonce), payload)
-                    .ok()
-                    .map(Zeroizing::new)
-            });
-        let key: Option<[u8; 32]> = secret.and_then(|secret| secret.as_slice().try_into().ok());
+        let secret = self.unwrap_bytes(id, wrapped)?;
+        let key: Option<[u8; 32]> = secret.as_slice().try_into().ok();
         Ok(Zeroizing::new(key.ok_or(LedgerError::WrongDeploymentKey)?))
+    }
+
+    /// What [`Sealing::wrap_bytes`] wrapped under the same name.
+    ///
+    /// # Errors
+    /// [`LedgerError::WrongDeploymentKey`]: another key wrapped it, or it was changed.
+    pub(crate) fn unwrap_bytes(
+        &self,
+        aad: &[u8],
+        wrapped: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, LedgerError> {
+        let (nonce, msg) = wrapped
+            .split_first_chunk::<NONCE_BYTES>()
+            .ok_or(LedgerError::WrongDeploymentKey)?;
+        let plain = self
+            .deployment
+            .decrypt(&Nonce::from(*nonce), Payload { msg, aad });
+        plain
+            .map(Zeroizing::new)
+            .map_err(|_| LedgerError::WrongDeploymentKey)
     }
 }
 

@@ -103,6 +103,8 @@ macro_rules! kinds {
 kinds! {
     /// See [`struct@RunStarted`].
     RunStarted = "run.started",
+    /// See [`struct@RunDescribed`].
+    RunDescribed = "run.described",
     /// See [`struct@RunSealed`].
     RunSealed = "run.sealed",
     /// See [`struct@StreamOpened`].
@@ -111,6 +113,8 @@ kinds! {
     StreamSigned = "stream.signed",
     /// See [`struct@ProducerEnrolled`].
     ProducerEnrolled = "producer.enrolled",
+    /// See [`struct@ExperimentRegistered`].
+    ExperimentRegistered = "experiment.registered",
     /// See [`struct@DatasetRegistered`].
     DatasetRegistered = "dataset.registered",
     /// See [`struct@GuidelineRegistered`].
@@ -141,6 +145,10 @@ kinds! {
     ModelCheckpoint = "model.checkpoint",
     /// See [`struct@MetricLogged`].
     MetricLogged = "metric.logged",
+    /// See [`struct@MetricDiverged`].
+    MetricDiverged = "metric.diverged",
+    /// See [`struct@ArtifactLogged`].
+    ArtifactLogged = "artifact.logged",
     /// See [`struct@EvaluationCompleted`].
     EvaluationCompleted = "evaluation.completed",
     /// See [`struct@OversightApproved`].

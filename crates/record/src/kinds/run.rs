@@ -1,4 +1,4 @@
-//! A run's beginning and end.
+//! A run's beginning and end, what becomes known of it in between, and what it belongs to.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::table::{body, object, words};
 use crate::hash::{PublicKey, RecordHash, SignatureBytes};
-use crate::ids::StreamName;
+use crate::ids::{RunId, StreamName};
 use crate::shape::{COUNT, Form, HASH, SCALARS, Shape, TEXT};
 
 body! {
@@ -27,6 +27,32 @@ body! {
         model: String = TEXT,
     }
     sealed { "description": optional }
+}
+
+body! {
+    /// What became known of a run after it had begun: settings, and marks that people put on it.
+    RunDescribed
+    required {}
+    optional {
+        /// Settings that `run.started` does not have. One that has a value keeps it.
+        config: BTreeMap<String, Value> = SCALARS,
+        /// The run, in records of the scope `ledger` that came after it was sealed.
+        run: RunId = Shape::Form(Form::RunId),
+        /// Marks. The latest of a name counts.
+        tags: BTreeMap<String, Value> = SCALARS,
+    }
+    sealed { "config": optional, "datasets": optional, "tags": optional }
+}
+
+body! {
+    /// An experiment: what runs belong to that say its name. In the scope `ledger`.
+    ExperimentRegistered
+    required {
+        /// Its name.
+        name: String = TEXT,
+    }
+    optional {}
+    sealed { "tags": optional }
 }
 
 words! {

@@ -1,4 +1,4 @@
-//! What training did: scores, updates, saved models, metrics, evaluations.
+//! What training did: scores, updates, saved models, other files, metrics, evaluations.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::Spec;
 use super::table::{body, object, words};
 use crate::hash::{RecordHash, Sha256};
 use crate::ids::RunId;
-use crate::shape::{COUNT, Form, HASH, Member, NUMBERS, Shape, TEXT, with, without};
+use crate::shape::{COUNT, Form, HASH, LONG_TEXT, Member, NUMBERS, Shape, TEXT, with, without};
 
 body! {
     /// A reward model scored one response.
@@ -223,6 +223,78 @@ body! {
         step: u64 = COUNT,
     }
     sealed {}
+}
+
+words! {
+    /// What is no finite number.
+    NotFinite {
+        /// Not a number.
+        Nan = "nan",
+        /// Beyond every number.
+        Infinity = "infinity",
+        /// Below every number.
+        MinusInfinity = "minus-infinity",
+    }
+}
+
+impl NotFinite {
+    /// What a value is, `None` where it is finite.
+    pub fn of(value: f64) -> Option<Self> {
+        match value {
+            _ if value.is_nan() => Some(Self::Nan),
+            f64::INFINITY => Some(Self::Infinity),
+            f64::NEG_INFINITY => Some(Self::MinusInfinity),
+            _ => None,
+        }
+    }
+}
+
+/// The only numbers that `metric.logged` cannot hold.
+const NOT_FINITE: Shape = Shape::Map {
+    value: &NotFinite::SHAPE,
+    min: 1,
+    max: 256,
+};
+
+body! {
+    /// Metrics of training came out as no finite number.
+    MetricDiverged
+    required {
+        /// What they are, by name.
+        metrics: BTreeMap<String, NotFinite> = NOT_FINITE,
+    }
+    optional {
+        /// The epoch; fractions say how far into it.
+        epoch: f64 = Shape::Number,
+        /// The phase: `train`, `validation`, ….
+        phase: String = TEXT,
+        /// The run, in records of the scope `ledger` that came after it was sealed.
+        run: RunId = Shape::Form(Form::RunId),
+        /// The step of training.
+        step: u64 = COUNT,
+    }
+    sealed {}
+}
+
+body! {
+    /// A file that a run made was handed over: its digest. Its place among the run's files is in the
+    /// clear or sealed.
+    ArtifactLogged
+    required {
+        /// How many bytes it has.
+        bytes: u64 = COUNT,
+        /// The SHA-256 of its bytes.
+        sha256: Sha256 = Shape::Form(Form::Sha256),
+    }
+    optional {
+        /// Its media type.
+        media_type: String = TEXT,
+        /// Its place among the run's files, with `/` between folders.
+        path: String = LONG_TEXT,
+        /// The run, in records of the scope `ledger` that came after it was sealed.
+        run: RunId = Shape::Form(Form::RunId),
+    }
+    sealed { "path": optional }
 }
 
 body! {

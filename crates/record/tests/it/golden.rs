@@ -62,11 +62,12 @@ fn typed_bodies_hold_everything() {
         let bytes = std::fs::read(directory().join(name)).unwrap();
         let record = Record::parse(&bytes).unwrap();
         let body = round_trip!(record,
-            RunStarted RunSealed StreamOpened StreamSigned ProducerEnrolled DatasetRegistered
+            RunStarted RunDescribed RunSealed StreamOpened StreamSigned ProducerEnrolled
+            ExperimentRegistered DatasetRegistered
             GuidelineRegistered ConsentRecorded AnnotationPreference AnnotationRating
             AnnotationRanking AnnotationCorrection AnnotationCritique AnnotationDemonstration
             AnnotationSuperseded AnnotationWithdrawn RewardScored PolicyUpdated ModelCheckpoint
-            MetricLogged EvaluationCompleted OversightApproved OversightRejected OversightStopped
+            MetricLogged MetricDiverged ArtifactLogged EvaluationCompleted OversightApproved OversightRejected OversightStopped
             FindingRaised DocumentIssued IncidentReported KeyRotated LedgerContinued LedgerClosed
         );
         assert_eq!(

@@ -83,6 +83,12 @@ pub(crate) fn drafts() -> Vec<Draft> {
             model: Some(text("gpt2")),
             ..RunStarted::new(text("first run"), key(1))
         }),
+        Draft::new(RunDescribed {
+            config: Some([("warmup_steps".into(), json!(100))].into()),
+            run: Some(run_id()),
+            tags: Some([("stage".into(), json!("pilot"))].into()),
+        }),
+        Draft::new(ExperimentRegistered::new(text("safety_alignment_v2"))),
         Draft::new(ProducerEnrolled::new(
             text("token:admin"),
             key(1),
@@ -216,6 +222,25 @@ fn of_training() -> Vec<Draft> {
             run: Some(run_id()),
             step: Some(40),
             ..MetricLogged::new(numbers())
+        }),
+        Draft::new(MetricDiverged {
+            epoch: Some(1.0),
+            phase: Some(text("train")),
+            run: Some(run_id()),
+            step: Some(41),
+            ..MetricDiverged::new(
+                [
+                    (text("grad_norm"), NotFinite::Infinity),
+                    (text("loss"), NotFinite::Nan),
+                ]
+                .into(),
+            )
+        }),
+        Draft::new(ArtifactLogged {
+            media_type: Some(text("image/png")),
+            path: Some(text("plots/reward.png")),
+            run: Some(run_id()),
+            ..ArtifactLogged::new(20_481, digest(5))
         }),
         Draft::new(EvaluationCompleted {
             dataset: Some(text("held-out")),

@@ -13,8 +13,8 @@ use record::{
     Body, Kind, PublicKey, Record, RunId, Scope,
     kinds::{
         DatasetRegistered, FindingRaised, GuidelineRegistered, IncidentReported, OversightApproved,
-        OversightRejected, OversightStopped, ProducerEnrolled, RunSealed, RunStarted, RunStatus,
-        StreamOpened,
+        OversightRejected, OversightStopped, ProducerEnrolled, RunDescribed, RunSealed, RunStarted,
+        RunStatus, StreamOpened,
     },
 };
 use tlog::LeafIndex;
@@ -210,6 +210,7 @@ impl Collector {
     fn take(&mut self, kind: Kind, at: &At<'_>) -> Result<(), ReportError> {
         match kind {
             Kind::RunStarted => self.started(at)?,
+            Kind::RunDescribed => self.described(at)?,
             Kind::RunSealed => self.sealed(at)?,
             Kind::StreamOpened => {
                 let body: StreamOpened = at.body()?;
@@ -259,6 +260,9 @@ impl Collector {
             | Kind::EvaluationCompleted => self.training.take(kind, at)?,
             // Counted by kind; they say nothing else about a run.
             Kind::ProducerEnrolled
+            | Kind::ExperimentRegistered
+            | Kind::MetricDiverged
+            | Kind::ArtifactLogged
             | Kind::DocumentIssued
             | Kind::KeyRotated
             | Kind::LedgerContinued
@@ -276,6 +280,18 @@ impl Collector {
         self.run.started = Some(at.cite(at.record.time().to_string()));
         let config = body.config.unwrap_or_default();
         self.run.config = config.into_iter().map(|(k, v)| (k, at.cite(v))).collect();
+        Ok(())
+    }
+
+    /// Settings that became known later; the first value of a name stays.
+    fn described(&mut self, at: &At<'_>) -> Result<(), ReportError> {
+        let body: RunDescribed = at.body()?;
+        for (name, value) in body.config.unwrap_or_default() {
+            self.run
+                .config
+                .entry(name)
+                .or_insert_with(|| at.cite(value));
+        }
         Ok(())
     }
 

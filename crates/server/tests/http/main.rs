@@ -8,6 +8,8 @@
 mod attachments;
 mod auth;
 mod bad_input;
+mod hooks;
+mod mlflow;
 mod operation;
 mod overload;
 mod reading;

@@ -120,6 +120,70 @@ impl Server {
         }
     }
 
+    /// The same ledger under another server process, as it were: nothing is left in memory.
+    pub(crate) fn restarted(mut self) -> Self {
+        self.stop();
+        self.ledger.close().unwrap();
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        drop(self);
+        let mut settings = ledger::Options::new(Arc::new(SystemClock), Arc::new(SystemEntropy));
+        settings.publish_interval = Duration::from_millis(20);
+        // The last handle on the old one may be on its way out still.
+        let ledger = eventually(|| Ledger::open(dir.path(), settings.clone()).ok());
+        Self::start_on(dir, ledger, server::Options::default())
+    }
+
+    /// The records of a run, or of the scope `ledger`, of this kind, with their indices.
+    pub(crate) fn records_of(&self, scope: &str, kind: &str) -> Vec<(u64, Value)> {
+        self.published();
+        let mut path = format!("/v1/records?run={scope}&kind={kind}&limit=1000");
+        let mut found = Vec::new();
+        loop {
+            let page = self.ask("get", &path, Some(&self.reader), None).json();
+            for one in page["records"].as_array().unwrap() {
+                found.push((one["index"].as_u64().unwrap(), one["record"].clone()));
+            }
+            match page["next"].as_u64() {
+                None => return found,
+                Some(next) => {
+                    path = format!("/v1/records?run={scope}&kind={kind}&limit=1000&after={next}");
+                }
+            }
+        }
+    }
+
+    /// The whole log as text.
+    pub(crate) fn everything(&self) -> String {
+        let size = self.published();
+        let read = |index| String::from_utf8(self.ledger.read(index).unwrap()).unwrap();
+        (0..size).map(read).collect()
+    }
+
+    /// What a record sealed.
+    pub(crate) fn opened(&self, index: u64) -> Value {
+        let mut opened = serde_json::Map::new();
+        for field in self.ledger.openings(index).unwrap() {
+            if let ledger::SealedState::Opened { value, .. } = field.state {
+                opened.insert(field.field, serde_json::from_slice(&value).unwrap());
+            }
+        }
+        Value::Object(opened)
+    }
+
+    /// Verifies the whole log, sealed values too.
+    pub(crate) fn verified(&self) {
+        self.published();
+        let source = verify::Source::directory(self.dir.path()).unwrap();
+        let policy = tlog::Policy::parse(self.ledger.policy().as_bytes()).unwrap();
+        let opener = self.ledger.opener();
+        let options = verify::Options {
+            openings: Some(&opener),
+            ..verify::Options::default()
+        };
+        let report = verify::log(&source, &policy, &options).unwrap();
+        assert_eq!(report.verdict(), verify::Verdict::Verified, "{report}");
+    }
+
     /// Tells the server to stop and waits until it has.
     pub(crate) fn stop(&mut self) {
         drop(self.stop.take());
@@ -192,12 +256,16 @@ impl Server {
         if let Some(media_type) = media_type {
             request = request.header("content-type", media_type);
         }
-        let response = if matches!(method, Method::GET | Method::HEAD | Method::DELETE) {
-            self.agent.run(request.body(()).unwrap())
+        if matches!(method, Method::GET | Method::HEAD | Method::DELETE) {
+            self.run(request.body(()).unwrap())
         } else {
-            self.agent.run(request.body(body).unwrap())
-        };
-        let response = response.unwrap();
+            self.run(request.body(body).unwrap())
+        }
+    }
+
+    /// Asks with a request as it is.
+    pub(crate) fn run(&self, request: Request<impl ureq::AsSendBody>) -> Answer {
+        let response = self.agent.run(request).unwrap();
         let (parts, body) = response.into_parts();
         let mut bytes = Vec::new();
         body.into_with_config()
