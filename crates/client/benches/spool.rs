@@ -62,9 +62,8 @@ fn preference(number: u64) -> Draft {
 struct Times(Vec<f64>);
 
 impl Times {
-    fn at(&self, share: f64) -> f64 {
-        let last = self.0.len() - 1;
-        self.0[(last as f64 * share) as usize]
+    fn at(&self, percent: usize) -> f64 {
+        self.0[(self.0.len() - 1) * percent / 100]
     }
 }
 
@@ -136,11 +135,11 @@ fn row(what: &str, dir: &Path, batch: u64, draft: fn(u64) -> Draft, durability: 
     println!(
         "{what:<44}{:>8}{:>10.2}{:>10.2}{:>10.2}{:>10.2}{:>8.1}",
         bytes / batch as usize,
-        ours.at(0.5),
-        ours.at(0.99),
-        plain.at(0.5),
-        plain.at(0.99),
-        ours.at(0.5) / plain.at(0.5),
+        ours.at(50),
+        ours.at(99),
+        plain.at(50),
+        plain.at(99),
+        ours.at(50) / plain.at(50),
     );
 }
 

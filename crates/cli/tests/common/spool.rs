@@ -130,7 +130,7 @@ pub(crate) fn files(dir: &Path, extension: &str) -> Vec<std::path::PathBuf> {
 pub(crate) fn child(job: &str, variables: &[(&str, &str)]) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
-        .args(["--exact", job, "--nocapture", "--test-threads=1"])
+        .args(["--exact", job, "--ignored", "--nocapture"])
         .envs(variables.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
