@@ -17,6 +17,8 @@ pub(crate) mod fsck;
 #[cfg(feature = "full")]
 pub(crate) mod import;
 #[cfg(feature = "full")]
+pub(crate) mod ingest;
+#[cfg(feature = "full")]
 pub(crate) mod init;
 #[cfg(feature = "full")]
 pub(crate) mod key;
@@ -26,6 +28,8 @@ pub(crate) mod migrate;
 pub(crate) mod monitor;
 #[cfg(feature = "full")]
 pub(crate) mod prove;
+#[cfg(feature = "full")]
+pub(crate) mod proxy;
 #[cfg(feature = "full")]
 pub(crate) mod reindex;
 #[cfg(feature = "full")]

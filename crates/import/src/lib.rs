@@ -13,11 +13,13 @@
 
 mod error;
 mod fields;
+pub mod follow;
 mod formats;
 mod input;
 mod inspect;
 mod rows;
 mod split;
+pub mod trainers;
 
 pub use error::RowError;
 pub use formats::{Format, UnknownFormat};
