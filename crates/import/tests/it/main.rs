@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod fine_grained;
+mod follow;
 mod hh;
 mod malformed;
 mod seen;
+mod trainers;
 mod trl;
