@@ -110,10 +110,14 @@ impl PlaceArgs {
         let own = place.embedded.as_ref().map(|embedded| &embedded.token);
         let mut target = Target::new(place.client.url(), own.or(self.token.as_ref()).cloned());
         if let (None, Some(path)) = (own, &self.policy) {
-            let dir = self.state_dir.clone().or_else(configuration).ok_or_else(|| {
-                Failure::input("there is no home directory to remember checkpoints in")
-                    .with_hint("name a directory with --state-dir")
-            })?;
+            let dir = self
+                .state_dir
+                .clone()
+                .or_else(configuration)
+                .ok_or_else(|| {
+                    Failure::input("there is no home directory to remember checkpoints in")
+                        .with_hint("name a directory with --state-dir")
+                })?;
             target.memory = Some(Memory::new(dir).with_policy(crate::policy::read(path)?));
         }
         Ok(target)

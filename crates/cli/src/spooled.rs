@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::spool::{Durability, RunSpec, Spool, SpoolError, SpoolOptions, SpooledStream, WhenFull};
 use client::Client;
+use client::spool::{
+    Durability, RunSpec, Spool, SpoolError, SpoolOptions, SpooledStream, WhenFull,
+};
 use record::kinds::RunStatus;
 use record::{ProducerName, RunId};
 use serde_json::json;

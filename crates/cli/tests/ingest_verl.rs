@@ -9,12 +9,19 @@ use std::time::Duration;
 
 use client::Client;
 use common::spool::records;
-use common::trainer::{Running, append, bodies, log_line, rollout, train};
+use common::trainer::{Running, append, bodies, id, log_line, rollout, train};
 use common::{ADMIN, Desk, Server, eventually};
 use serde_json::Value;
 
 const FOLLOW: [&str; 8] = [
-    "ingest", "verl", "run.jsonl", "--rollouts", "rollouts", "--follow", "--name", "verl-run",
+    "ingest",
+    "verl",
+    "run.jsonl",
+    "--rollouts",
+    "rollouts",
+    "--follow",
+    "--name",
+    "verl-run",
 ];
 
 fn follow(desk: &Desk, server: &Server, more: &[&str]) -> Running {
@@ -70,7 +77,10 @@ fn killed_again_and_again_it_records_each_line_once() {
         following.kill();
         append(&desk.path(&format!("rollouts/{written}.jsonl")), tail);
         for number in 1..ROLLOUTS {
-            append(&desk.path(&format!("rollouts/{written}.jsonl")), &rollout(written, number));
+            append(
+                &desk.path(&format!("rollouts/{written}.jsonl")),
+                &rollout(written, number),
+            );
         }
         append(&desk.path("run.jsonl"), line_head);
         following = follow(&desk, &server, &[]);
@@ -81,20 +91,24 @@ fn killed_again_and_again_it_records_each_line_once() {
     let (output, messages) = following.stop();
     assert!(output.status.success(), "{messages}");
     let text = String::from_utf8(output.stdout).unwrap();
-    let expected = format!(
-        "{} lines are in run", STEPS + STEPS * ROLLOUTS
-    );
+    let expected = format!("{} lines are in run", STEPS + STEPS * ROLLOUTS);
     assert!(text.starts_with(&expected), "{text}");
     // Started once.
     assert_eq!(client(&server).runs(None, 10).unwrap().runs.len(), 1);
     let rewards = bodies(&server.url, "verl-run", "reward.scored");
-    let mut items: Vec<String> = rewards.iter().map(|body| body["item"].to_string()).collect();
+    let mut items: Vec<String> = rewards
+        .iter()
+        .map(|body| body["item"].to_string())
+        .collect();
     items.sort();
     items.dedup();
     assert_eq!(items.len() as u64, STEPS * ROLLOUTS);
     assert_eq!(rewards.len() as u64, STEPS * ROLLOUTS);
     let updates = bodies(&server.url, "verl-run", "policy.updated");
-    let steps: Vec<u64> = updates.iter().map(|body| body["step"].as_u64().unwrap()).collect();
+    let steps: Vec<u64> = updates
+        .iter()
+        .map(|body| body["step"].as_u64().unwrap())
+        .collect();
     assert_eq!(steps, (1..=STEPS).collect::<Vec<_>>());
     assert_eq!(updates[0]["loss"], 0.5);
     assert_eq!(updates[0]["batch"]["records"], ROLLOUTS);
@@ -102,12 +116,24 @@ fn killed_again_and_again_it_records_each_line_once() {
     assert_eq!(count(&server, "incident.reported"), 0);
     // At last it is sealed.
     let to = ["--server", &server.url, "--token", ADMIN, "--seal"];
-    let args = ["ingest", "verl", "run.jsonl", "--rollouts", "rollouts", "--name", "verl-run"];
+    let args = [
+        "ingest",
+        "verl",
+        "run.jsonl",
+        "--rollouts",
+        "rollouts",
+        "--name",
+        "verl-run",
+    ];
     let report = desk.json(&[&args[..], &to].concat());
     assert_eq!(report["rollouts"], STEPS * ROLLOUTS);
     assert_eq!(report["sealed"], "completed");
     let report = bundled(&desk, &server, "verl-run");
-    assert_eq!(report["counts"]["commitments"], 2 * STEPS * ROLLOUTS, "{report}");
+    assert_eq!(
+        report["counts"]["commitments"],
+        2 * STEPS * ROLLOUTS,
+        "{report}"
+    );
     server.stop();
     desk.verified();
 }
@@ -140,9 +166,19 @@ fn a_run_of_somebody_elses_is_followed_until_it_is_sealed() {
     let to = ["--server", &server.url, "--token", ADMIN];
     desk.ok(&[&["run", "start", "--name", "theirs"][..], &to].concat());
     train(&desk, 1..=2, 1);
-    let args = ["ingest", "verl", "run.jsonl", "--follow", "--until-sealed", "--run", "theirs"];
+    let args = [
+        "ingest",
+        "verl",
+        "run.jsonl",
+        "--follow",
+        "--until-sealed",
+        "--run",
+        "theirs",
+    ];
     let following = Running::start(&desk, &[&args[..], &to].concat());
-    eventually("it is recorded", || bodies(&server.url, "theirs", "policy.updated").len() == 2);
+    eventually("it is recorded", || {
+        bodies(&server.url, "theirs", "policy.updated").len() == 2
+    });
     // A sequence, not a race: signatures are within a second.
     std::thread::sleep(Duration::from_millis(1_500));
     desk.ok(&[&["run", "seal", "theirs"][..], &to].concat());
@@ -155,7 +191,15 @@ fn a_run_of_somebody_elses_is_followed_until_it_is_sealed() {
 
 /// `ingest verl` into the directory, with what is given.
 fn ingest<'a>(more: &[&'a str]) -> Vec<&'a str> {
-    let args = ["ingest", "verl", "run.jsonl", "--rollouts", "rollouts", "--name", "verl-run"];
+    let args = [
+        "ingest",
+        "verl",
+        "run.jsonl",
+        "--rollouts",
+        "rollouts",
+        "--name",
+        "verl-run",
+    ];
     [&args[..], more].concat()
 }
 
@@ -166,13 +210,31 @@ fn bad_lines_are_named_or_counted() {
     append(&desk.path("run.jsonl"), "{\"step\": 2, \"data\": [1]}\n");
     append(&desk.path("run.jsonl"), &log_line(3));
     append(&desk.path("rollouts/3.jsonl"), &rollout(3, 0));
-    append(&desk.path("rollouts/3.jsonl"), "{\"input\": \"q\", \"output\": \"the secret\", \"score\": \"high\"}\n");
-    append(&desk.path("rollouts/3.jsonl"), "{\"input\": \"q\", \"output\": \"a\", \"score\": NaN, \"step\": 3}\n");
-    append(&desk.path("rollouts/3.jsonl"), &format!("{{\"input\": \"{}\"}}\n", "x".repeat(17 << 20)));
-    append(&desk.path("rollouts/3.jsonl"), "{\"input\": \"q\", \"output\": \"a\", \"sc");
+    append(
+        &desk.path("rollouts/3.jsonl"),
+        "{\"input\": \"q\", \"output\": \"the secret\", \"score\": \"high\"}\n",
+    );
+    append(
+        &desk.path("rollouts/3.jsonl"),
+        "{\"input\": \"q\", \"output\": \"a\", \"score\": NaN, \"step\": 3}\n",
+    );
+    append(
+        &desk.path("rollouts/3.jsonl"),
+        &format!("{{\"input\": \"{}\"}}\n", "x".repeat(17 << 20)),
+    );
+    append(
+        &desk.path("rollouts/3.jsonl"),
+        "{\"input\": \"q\", \"output\": \"a\", \"sc",
+    );
     let said = desk.fails(2, &ingest(&[]));
-    assert!(said.contains("rollouts/3.jsonl, line 2: expected a number at `score`, found a text"), "{said}");
-    assert!(said.contains("--skip-bad") && !said.contains("secret"), "{said}");
+    assert!(
+        said.contains("rollouts/3.jsonl, line 2: expected a number at `score`, found a text"),
+        "{said}"
+    );
+    assert!(
+        said.contains("--skip-bad") && !said.contains("secret"),
+        "{said}"
+    );
     // Again, the same; what stands before is there once.
     assert_eq!(desk.fails(2, &ingest(&[])), said);
     let report = desk.json(&ingest(&["--skip-bad"]));
@@ -182,7 +244,10 @@ fn bad_lines_are_named_or_counted() {
     // One of them for the reward that is NaN.
     assert_eq!(report["incidents"], 5, "{report}");
     assert_eq!(report["updates"], 2, "{report}");
-    assert_eq!(desk.json(&ingest(&["--skip-bad", "--seal"]))["incidents"], 5);
+    assert_eq!(
+        desk.json(&ingest(&["--skip-bad", "--seal"]))["incidents"],
+        5
+    );
     let verified = desk.verified();
     assert_eq!(verified["counts"]["commitments"], 3 * 2 + 5, "{verified}");
 }
@@ -197,7 +262,11 @@ fn a_file_that_was_written_anew_is_an_error_or_read_again() {
     let said = desk.fails(2, &ingest(&[]));
     assert!(said.contains("run.jsonl was truncated: it has "), "{said}");
     assert!(said.contains("--on-rewrite again"), "{said}");
-    fs::write(desk.path("rollouts/3.jsonl"), rollout(3, 7) + &rollout(3, 8)).unwrap();
+    fs::write(
+        desk.path("rollouts/3.jsonl"),
+        rollout(3, 7) + &rollout(3, 8),
+    )
+    .unwrap();
     let report = desk.json(&ingest(&["--on-rewrite", "again"]));
     assert_eq!(report["incidents"], 2, "{report}");
     assert_eq!(report["updates"], 4, "{report}");
@@ -218,25 +287,41 @@ fn what_does_not_go_together_is_refused() {
     train(&desk, 1..=1, 1);
     desk.ok(&ingest(&[]));
     let said = desk.fails(2, &["ingest", "verl", "run.jsonl", "--name", "another"]);
-    assert!(said.contains("into the run `verl-run` before, not `another`"), "{said}");
+    assert!(
+        said.contains("into the run `verl-run` before, not `another`"),
+        "{said}"
+    );
     let mut following = Running::start(&desk, &ingest(&["--follow"]));
     let said = desk.fails(3, &ingest(&["--data-dir", "elsewhere"]));
-    assert!(said.contains("another process ingests into run.jsonl.audit"), "{said}");
+    assert!(
+        said.contains("another process ingests into run.jsonl.audit"),
+        "{said}"
+    );
     following.kill();
     // Validation before training, and its rollouts.
     fs::create_dir_all(desk.path("validation")).unwrap();
     fs::write(desk.path("validation/0.jsonl"), rollout(0, 0)).unwrap();
-    append(&desk.path("run.jsonl"), "{\"step\":1,\"data\":{\"val-core/math/acc/mean@1\":0.5,\"val-aux/n\":null}}\n");
+    append(
+        &desk.path("run.jsonl"),
+        "{\"step\":1,\"data\":{\"val-core/math/acc/mean@1\":0.5,\"val-aux/n\":null}}\n",
+    );
     let report = desk.json(&ingest(&["--validation", "validation"]));
     assert_eq!(
-        (&report["evaluations"], &report["rollouts"], &report["incidents"]),
+        (
+            &report["evaluations"],
+            &report["rollouts"],
+            &report["incidents"]
+        ),
         (&1.into(), &2.into(), &1.into()),
         "{report}"
     );
     let server = Server::start(&desk);
     let evaluation = &bodies(&server.url, "verl-run", "evaluation.completed")[0];
     assert_eq!(evaluation["metrics"]["val-core/math/acc/mean@1"], 0.5);
-    assert_eq!(records(&server.url, "verl-run").len() as u64, client(&server).run("verl-run").unwrap().records);
+    assert_eq!(
+        records(&server.url, &id(&server.url, "verl-run")).len() as u64,
+        client(&server).run("verl-run").unwrap().records
+    );
     let items: Vec<Value> = bodies(&server.url, "verl-run", "reward.scored");
     assert_eq!(items[1]["item"], "validation/0.jsonl:1");
     server.stop();

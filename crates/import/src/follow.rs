@@ -386,7 +386,11 @@ fn seen(file: &File, offset: u64) -> io::Result<String> {
 /// The files that a log's older parts are renamed to: its name, a point or a hyphen, digits.
 fn beside(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
     let mut found = Vec::new();
     for entry in fs::read_dir(dir.unwrap_or(Path::new(".")))? {
         let entry = entry?;
@@ -397,7 +401,10 @@ fn beside(path: &Path) -> io::Result<Vec<(PathBuf, Metadata)>> {
         let is_older = suffix.is_some_and(|suffix| {
             !suffix.is_empty() && suffix.bytes().all(|byte| byte.is_ascii_digit())
         });
-        if is_older && let Ok(metadata) = entry.metadata() && metadata.is_file() {
+        if is_older
+            && let Ok(metadata) = entry.metadata()
+            && metadata.is_file()
+        {
             found.push((entry.path(), metadata));
         }
     }

@@ -4,6 +4,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod load;
+pub(crate) mod rewards;
 pub(crate) mod spool;
 pub(crate) mod trainer;
 

@@ -40,7 +40,11 @@ pub(crate) fn train(desk: &Desk, steps: std::ops::RangeInclusive<u64>, rollouts:
 }
 
 pub(crate) fn append(path: &Path, text: &str) {
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
 
@@ -88,7 +92,9 @@ impl Running {
     /// SIGTERM, and what it did until its end.
     pub(crate) fn stop(self) -> (Output, String) {
         let id = self.child.as_ref().unwrap().id().to_string();
-        let sent = std::process::Command::new("kill").args(["-TERM", &id]).status();
+        let sent = std::process::Command::new("kill")
+            .args(["-TERM", &id])
+            .status();
         assert!(sent.unwrap().success());
         self.wait()
     }
@@ -111,12 +117,20 @@ impl Drop for Running {
     }
 }
 
-/// The bodies of a run's records of one kind, in the order of the log.
+/// The bodies of a run's records of one kind, in the order of the log; the run by its name or id.
 pub(crate) fn bodies(url: &str, run: &str, kind: &str) -> Vec<Value> {
-    let records = super::spool::records(url, run);
-    let values = records.iter().map(|record| serde_json::from_str::<Value>(record.record.get()).unwrap());
+    let records = super::spool::records(url, &id(url, run));
+    let values = records
+        .iter()
+        .map(|record| serde_json::from_str::<Value>(record.record.get()).unwrap());
     values
         .filter(|value| value["kind"] == kind)
         .map(|value| value["body"].clone())
         .collect()
+}
+
+/// A run's id.
+pub(crate) fn id(url: &str, run: &str) -> String {
+    let client = client::Client::new(url, Some(super::ADMIN)).unwrap();
+    client.run(run).unwrap().run.to_string()
 }

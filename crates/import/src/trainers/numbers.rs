@@ -60,7 +60,8 @@ impl Numbers {
         for (name, value) in &self.finite {
             // Twice the name for what has to be escaped, and the longest number.
             let takes = 2 * name.len() + 32;
-            let full = |part: &BTreeMap<_, _>| part.len() >= MAX_NUMBERS || bytes + takes > MAX_BYTES;
+            let full =
+                |part: &BTreeMap<_, _>| part.len() >= MAX_NUMBERS || bytes + takes > MAX_BYTES;
             if parts.last().is_none_or(full) {
                 parts.push(BTreeMap::new());
                 bytes = 0;
@@ -77,8 +78,7 @@ impl Numbers {
     pub(super) fn one_part(&mut self) -> Option<BTreeMap<String, f64>> {
         let mut parts = self.parts().into_iter();
         let first = parts.next();
-        self.left_out
-            .extend(parts.flat_map(BTreeMap::into_keys));
+        self.left_out.extend(parts.flat_map(BTreeMap::into_keys));
         first
     }
 

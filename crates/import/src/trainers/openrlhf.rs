@@ -39,8 +39,12 @@ pub fn call(
     let request = read(request, "the request", limit_bytes)?;
     let asked = Fields::of_row(&request)?;
     let queries = list(asked.any("query", "a list of texts")?);
-    let prompts = asked.has("prompts").then(|| request.get("prompts").map(list));
-    let prompts = prompts.flatten().filter(|found| found.len() == queries.len());
+    let prompts = asked
+        .has("prompts")
+        .then(|| request.get("prompts").map(list));
+    let prompts = prompts
+        .flatten()
+        .filter(|found| found.len() == queries.len());
     let answer = read(answer, "the answer", limit_bytes)?;
     let answered = Fields::of_row(&answer)?;
     let name = if answered.has("rewards") {
@@ -74,7 +78,13 @@ pub fn call(
             if let Some(prompt) = prompt.filter(|prompt| !prompt.is_null()) {
                 draft = seal(draft, "prompt", prompt, &mut aside, &item);
             }
-            draft = seal(draft, "response", &response(query, prompt), &mut aside, &item);
+            draft = seal(
+                draft,
+                "response",
+                &response(query, prompt),
+                &mut aside,
+                &item,
+            );
             entry.drafts.push(draft);
             entry.counts.rewards += 1;
             entry.drafts.extend(aside.drafts);
@@ -101,7 +111,9 @@ fn response(query: &Value, prompt: Option<&Value>) -> Value {
 fn components(answer: &Value, at: usize, queries: usize) -> Numbers {
     let mut numbers = Numbers::default();
     let extra = answer.get("extra_logs").and_then(Value::as_object);
-    let scores = answer.get("scores").filter(|_| answer.get("rewards").is_some());
+    let scores = answer
+        .get("scores")
+        .filter(|_| answer.get("rewards").is_some());
     let named = scores.map(|scores| ("scores", scores)).into_iter().chain(
         extra
             .into_iter()
@@ -139,9 +151,9 @@ fn read(body: Body<'_>, what: &str, limit_bytes: usize) -> Result<Value, Unreada
         None | Some("" | "identity") => body.bytes,
         Some("gzip" | "x-gzip") => {
             let mut reader = flate2::read::MultiGzDecoder::new(body.bytes).take(limit_bytes as u64);
-            reader.read_to_end(&mut unpacked).map_err(|_| {
-                Unreadable::new(format!("{what} in gzip"), "what does not unpack")
-            })?;
+            reader
+                .read_to_end(&mut unpacked)
+                .map_err(|_| Unreadable::new(format!("{what} in gzip"), "what does not unpack"))?;
             &unpacked
         }
         Some(_) => {

@@ -100,7 +100,15 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_none() {
-        for text in ["", "{", "Nan", "{\"a\": NaN", "nul", "\"\\ud8", "{\"a\": -}"] {
+        for text in [
+            "",
+            "{",
+            "Nan",
+            "{\"a\": NaN",
+            "nul",
+            "\"\\ud8",
+            "{\"a\": -}",
+        ] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
         assert!(parse(b"[\"\xff\", NaN]").is_err());

@@ -27,15 +27,25 @@ impl Log {
 }
 
 fn append(path: &Path, text: &str) {
-    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    let mut file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }
 
 fn lines(follower: &mut Follower, all: bool) -> Vec<String> {
     let mut found = Vec::new();
     while let Some(line) = follower.next(all).unwrap() {
-        let text = line.bytes.map_or("too long".into(), |bytes| String::from_utf8(bytes).unwrap());
-        found.push(format!("{}{} {text}", line.number, if line.open { "!" } else { "" }));
+        let text = line
+            .bytes
+            .map_or("too long".into(), |bytes| String::from_utf8(bytes).unwrap());
+        found.push(format!(
+            "{}{} {text}",
+            line.number,
+            if line.open { "!" } else { "" }
+        ));
     }
     found
 }
@@ -80,7 +90,10 @@ fn a_line_may_be_long_and_not_too_long() {
     log.add(&format!("{long}\n{long}y\nshort\n"));
     let mut follower = Follower::new(log.path(), None);
     follower.look().unwrap();
-    assert_eq!(follower.next(false).unwrap().unwrap().bytes.unwrap().len(), MAX_LINE_BYTES);
+    assert_eq!(
+        follower.next(false).unwrap().unwrap().bytes.unwrap().len(),
+        MAX_LINE_BYTES
+    );
     assert_eq!(follower.next(false).unwrap().unwrap().bytes, None);
     assert_eq!(lines(&mut follower, false), ["3 short"]);
     assert_eq!(follower.position().offset, follower.bytes());
@@ -96,13 +109,29 @@ fn what_was_read_has_to_stay() {
     fs::write(log.path(), "one\n").unwrap();
     for mut follower in [follower, Follower::new(log.path(), Some(position.clone()))] {
         let error = follower.look().unwrap_err();
-        assert!(matches!(error, FollowError::Truncated { bytes: 4, offset: 14, lines: 3, .. }), "{error}");
+        assert!(
+            matches!(
+                error,
+                FollowError::Truncated {
+                    bytes: 4,
+                    offset: 14,
+                    lines: 3,
+                    ..
+                }
+            ),
+            "{error}"
+        );
         assert!(error.is_change());
     }
     // Cut off and grown again beyond where it was.
     fs::write(log.path(), "one\ntwo\nThree\nfour\n").unwrap();
-    let error = Follower::new(log.path(), Some(position.clone())).look().unwrap_err();
-    assert!(matches!(error, FollowError::Rewritten { lines: 3, .. }), "{error}");
+    let error = Follower::new(log.path(), Some(position.clone()))
+        .look()
+        .unwrap_err();
+    assert!(
+        matches!(error, FollowError::Rewritten { lines: 3, .. }),
+        "{error}"
+    );
     // A copy will do, another file not.
     let copy = log.dir.path().join("copy");
     fs::write(&copy, "one\ntwo\nthree\nfour\n").unwrap();
@@ -111,9 +140,14 @@ fn what_was_read_has_to_stay() {
     assert_eq!(read(&mut follower).0, ["4 four"]);
     fs::write(&copy, "another\nfile of more bytes\n").unwrap();
     fs::rename(&copy, log.path()).unwrap();
-    let error = Follower::new(log.path(), Some(position)).look().unwrap_err();
+    let error = Follower::new(log.path(), Some(position))
+        .look()
+        .unwrap_err();
     // Which of them depends on whether the system gives it the number of a file that is gone.
-    let gone = matches!(error, FollowError::Gone { lines: 3, .. } | FollowError::Rewritten { lines: 3, .. });
+    let gone = matches!(
+        error,
+        FollowError::Gone { lines: 3, .. } | FollowError::Rewritten { lines: 3, .. }
+    );
     assert!(gone, "{error}");
 }
 
@@ -122,7 +156,12 @@ fn rotate(log: &Log, to: &str, seconds: u64) {
     let older = log.dir.path().join(to);
     fs::rename(log.path(), &older).unwrap();
     let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_577_836_800 - seconds);
-    File::options().append(true).open(&older).unwrap().set_modified(time).unwrap();
+    File::options()
+        .append(true)
+        .open(&older)
+        .unwrap()
+        .set_modified(time)
+        .unwrap();
 }
 
 #[test]

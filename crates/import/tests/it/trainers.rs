@@ -30,7 +30,12 @@ fn a_step_is_its_metrics_its_update_and_its_evaluation() {
     let kinds: Vec<&str> = seen.iter().map(|seen| seen.kind).collect();
     assert_eq!(
         kinds,
-        ["metric.logged", "policy.updated", "evaluation.completed", "incident.reported"]
+        [
+            "metric.logged",
+            "policy.updated",
+            "evaluation.completed",
+            "incident.reported"
+        ]
     );
     assert_eq!(seen[0].body["step"], 7);
     assert_eq!(seen[0].body["metrics"]["actor/kl_loss"], 0.001);
@@ -51,7 +56,10 @@ fn a_step_is_its_metrics_its_update_and_its_evaluation() {
     );
     assert_eq!(seen[3].body, json!({ "incident": "metric-not-finite" }));
     let said = seen[3].sealed["description"].as_str().unwrap();
-    assert!(said.contains("log, line 1") && said.contains("actor/ppo_kl"), "{said}");
+    assert!(
+        said.contains("log, line 1") && said.contains("actor/ppo_kl"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -82,7 +90,10 @@ fn more_metrics_than_a_record_holds_are_several_records() {
             .map(|seen| seen.body["metrics"].as_object().unwrap().len());
         assert_eq!(names.sum::<usize>(), 1_000, "{kind}");
     }
-    assert_eq!(seen.len(), of_kind(&seen, "metric.logged").len() + of_kind(&seen, "evaluation.completed").len());
+    assert_eq!(
+        seen.len(),
+        of_kind(&seen, "metric.logged").len() + of_kind(&seen, "evaluation.completed").len()
+    );
 }
 
 #[test]
@@ -106,14 +117,28 @@ fn lines_that_are_none_say_what_was_expected() {
         "expected one JSON object, found a line that breaks off"
     );
     assert_eq!(why("[1]"), "expected a JSON object, found an array");
-    assert_eq!(why(r#"{"data":{}}"#), "expected a whole number from 0 at `step`, found no such field");
-    assert_eq!(why(r#"{"step":-1,"data":{}}"#), "expected a whole number from 0 at `step`, found -1");
-    assert_eq!(why(r#"{"step":1,"data":[]}"#), "expected an object at `data`, found an array");
-    assert_eq!(why(r#"{"step":1}"#), "expected an object at `data`, found no such field");
+    assert_eq!(
+        why(r#"{"data":{}}"#),
+        "expected a whole number from 0 at `step`, found no such field"
+    );
+    assert_eq!(
+        why(r#"{"step":-1,"data":{}}"#),
+        "expected a whole number from 0 at `step`, found -1"
+    );
+    assert_eq!(
+        why(r#"{"step":1,"data":[]}"#),
+        "expected an object at `data`, found an array"
+    );
+    assert_eq!(
+        why(r#"{"step":1}"#),
+        "expected an object at `data`, found no such field"
+    );
 }
 
 fn rolled(line: &str) -> Result<Vec<Seen>, Unreadable> {
-    Ok(written(rollout(line.as_bytes(), 4, "rollouts/4.jsonl:1", "4.jsonl, line 1")?.drafts))
+    Ok(written(
+        rollout(line.as_bytes(), 4, "rollouts/4.jsonl:1", "4.jsonl, line 1")?.drafts,
+    ))
 }
 
 #[test]
@@ -141,16 +166,27 @@ fn rewards_that_are_no_numbers_are_incidents() {
         let seen = rolled(&line).unwrap();
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].body, json!({ "incident": "reward-not-finite" }));
-        assert!(!seen[0].sealed["description"].as_str().unwrap().contains("secret"));
+        assert!(
+            !seen[0].sealed["description"]
+                .as_str()
+                .unwrap()
+                .contains("secret")
+        );
     }
     let seen = rolled(r#"{"input": "q", "output": "a", "score": 1, "part": Infinity}"#).unwrap();
     assert_eq!(seen[0].body["step"], 4);
     assert_eq!(seen[1].body, json!({ "incident": "metric-not-finite" }));
     for (line, expected) in [
-        (r#"{"input": "q", "output": "a", "score": "1"}"#, "a number at `score`"),
+        (
+            r#"{"input": "q", "output": "a", "score": "1"}"#,
+            "a number at `score`",
+        ),
         (r#"{"input": "q", "output": "a"}"#, "a number at `score`"),
         (r#"{"input": "q", "score": 1}"#, "a response at `output`"),
-        (r#"{"input": "q", "output": "a", "score": 1, "step": "x"}"#, "a whole number from 0 at `step`"),
+        (
+            r#"{"input": "q", "output": "a", "score": 1, "step": "x"}"#,
+            "a whole number from 0 at `step`",
+        ),
     ] {
         assert_eq!(rolled(line).unwrap_err().expected, expected);
     }
@@ -191,7 +227,8 @@ fn called(request: &Value, answer: &str) -> Result<Vec<Seen>, Unreadable> {
 
 #[test]
 fn each_query_of_a_call_is_a_score() {
-    let request = json!({ "query": ["Q1? A1", "other"], "prompts": ["Q1? ", "Q2?"], "labels": ["l", null] });
+    let request =
+        json!({ "query": ["Q1? A1", "other"], "prompts": ["Q1? ", "Q2?"], "labels": ["l", null] });
     let answer = r#"{"rewards": [0.5, [-1]], "scores": [1, 0], "extra_logs": {"len": [2, 5], "not": [1], "t": "x"}}"#;
     let seen = called(&request, answer).unwrap();
     assert_eq!(seen.len(), 2);
@@ -221,8 +258,14 @@ fn a_call_that_cannot_be_read_says_what_was_expected() {
         why(query.clone(), r#"{"rewards": [1, 2]}"#),
         "expected 1 rewards, as many as queries, found 2"
     );
-    assert_eq!(why(query.clone(), "<html>"), "expected JSON in the answer, found something else");
-    assert_eq!(why(query.clone(), "[1]"), "expected a JSON object in the answer, found an array");
+    assert_eq!(
+        why(query.clone(), "<html>"),
+        "expected JSON in the answer, found something else"
+    );
+    assert_eq!(
+        why(query.clone(), "[1]"),
+        "expected a JSON object in the answer, found an array"
+    );
     assert_eq!(
         why(query, r#"{"rewards": ["1"]}"#),
         "expected a number at `rewards[0]`, found a text"

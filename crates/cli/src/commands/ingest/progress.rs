@@ -246,7 +246,6 @@ fn cannot(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> F
 }
 
 fn damaged(path: &Path, error: &serde_json::Error) -> Failure {
-    Failure::unavailable(format!("{} is damaged: {error}", path.display())).with_hint(
-        "restore it from a copy; without it nobody knows how far the files were read",
-    )
+    Failure::unavailable(format!("{} is damaged: {error}", path.display()))
+        .with_hint("restore it from a copy; without it nobody knows how far the files were read")
 }

@@ -45,7 +45,11 @@ impl Recorder<'_> {
             if let Some(last) = good.last() {
                 next.position = follower.mark(&last.behind).map_err(follow_failure)?;
             }
-            let drafts: Vec<Draft> = batch.drafts.iter().map(|(_, draft)| draft.clone()).collect();
+            let drafts: Vec<Draft> = batch
+                .drafts
+                .iter()
+                .map(|(_, draft)| draft.clone())
+                .collect();
             match self.write(key, next, batch.totals, drafts)? {
                 Some(at) => {
                     let line = batch.drafts.get(at.0).map_or(0, |(item, _)| *item);
@@ -56,7 +60,11 @@ impl Recorder<'_> {
                 None => {
                     let bad = bad.filter(|_| !self.skip_bad);
                     return match bad.and_then(|bad| items.get(bad)) {
-                        Some(Item { line, made: Err(why), .. }) => Err(bad_line(path, *line, why)),
+                        Some(Item {
+                            line,
+                            made: Err(why),
+                            ..
+                        }) => Err(bad_line(path, *line, why)),
                         _ => Ok(()),
                     };
                 }
@@ -65,7 +73,12 @@ impl Recorder<'_> {
     }
 
     /// An incident, and from where on the file is read again.
-    pub(crate) fn start_over(&mut self, key: &str, incident: &str, why: &str) -> Result<(), Failure> {
+    pub(crate) fn start_over(
+        &mut self,
+        key: &str,
+        incident: &str,
+        why: &str,
+    ) -> Result<(), Failure> {
         let mut entry = Entry::default();
         entry.incident(incident, None, why);
         let mut totals = self.progress.settled.totals;

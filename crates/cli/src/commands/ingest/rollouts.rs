@@ -108,8 +108,9 @@ impl Rollouts {
 
     /// The steps that have a file, in order.
     fn steps(&self) -> Result<Vec<u64>, Failure> {
-        let cannot =
-            |error: io::Error| Failure::unavailable(format!("cannot read {}: {error}", self.dir.display()));
+        let cannot = |error: io::Error| {
+            Failure::unavailable(format!("cannot read {}: {error}", self.dir.display()))
+        };
         let entries = match fs::read_dir(&self.dir) {
             // verl makes it with the first step.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -97,8 +97,10 @@ impl OnRewrite {
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let stop = Stop::listen()?;
     if !args.follow && !args.file.exists() {
-        return Err(Failure::input(format!("there is no {}", args.file.display()))
-            .with_hint("with --follow it is waited for"));
+        return Err(
+            Failure::input(format!("there is no {}", args.file.display()))
+                .with_hint("with --follow it is waited for"),
+        );
     }
     let dir = args.spool.clone().unwrap_or_else(|| beside(&args.file));
     let mut progress = Progress::open(&dir)?;
@@ -113,10 +115,13 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let log = progress.settled.files.get(LOG);
     let mut ingest = Ingest {
         log: Follower::new(&args.file, log.map(|log| log.position.clone())),
-        folders: [("rollouts", &args.rollouts), ("validation", &args.validation)]
-            .into_iter()
-            .filter_map(|(name, dir)| Some(Rollouts::new(name, dir.as_deref()?, args.on_rewrite)))
-            .collect(),
+        folders: [
+            ("rollouts", &args.rollouts),
+            ("validation", &args.validation),
+        ]
+        .into_iter()
+        .filter_map(|(name, dir)| Some(Rollouts::new(name, dir.as_deref()?, args.on_rewrite)))
+        .collect(),
         recorder: Recorder {
             progress,
             stream: stream.clone(),

@@ -46,7 +46,10 @@ pub(super) struct Tally {
 
 impl Auditor {
     /// Starts the thread. It ends once every auditor is dropped and everything is recorded.
-    pub(super) fn start(stream: SpooledStream, reward_model: Option<String>) -> (Self, JoinHandle<Tally>) {
+    pub(super) fn start(
+        stream: SpooledStream,
+        reward_model: Option<String>,
+    ) -> (Self, JoinHandle<Tally>) {
         let (jobs, waiting) = channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let missed = Arc::new(AtomicU64::new(0));
@@ -79,7 +82,9 @@ impl Auditor {
     pub(super) async fn record(&self, call: Call) -> Result<(), String> {
         let (done, recorded) = oneshot::channel();
         self.submit(call, Some(done))?;
-        recorded.await.unwrap_or_else(|_| Err("recording has ended".to_owned()))
+        recorded
+            .await
+            .unwrap_or_else(|_| Err("recording has ended".to_owned()))
     }
 
     fn submit(
@@ -96,7 +101,9 @@ impl Auditor {
         let job = Job { call, bytes, done };
         if before + bytes > MAX_WAITING_BYTES || self.jobs.send(job).is_err() {
             self.waiting_bytes.fetch_sub(bytes, Ordering::AcqRel);
-            return Err(format!("{before} bytes of calls wait to be recorded already"));
+            return Err(format!(
+                "{before} bytes of calls wait to be recorded already"
+            ));
         }
         Ok(())
     }
@@ -193,8 +200,16 @@ fn entry(call: &Call, reward_model: Option<&str>) -> Entry {
         other => {
             let (incident, detail, what) = match other {
                 Fate::TimedOut => ("reward-model-error", "timeout", "took too long"),
-                Fate::Broken => ("reward-model-error", "broke-off", "broke off within its answer"),
-                Fate::Abandoned => ("reward-not-read", "caller-gone", "was asked by a caller that hung up"),
+                Fate::Broken => (
+                    "reward-model-error",
+                    "broke-off",
+                    "broke off within its answer",
+                ),
+                Fate::Abandoned => (
+                    "reward-not-read",
+                    "caller-gone",
+                    "was asked by a caller that hung up",
+                ),
                 _ => ("reward-model-error", "unreachable", "did not answer"),
             };
             let what = format!("call {name}: the reward model {what}");

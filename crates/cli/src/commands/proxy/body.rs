@@ -27,7 +27,9 @@ impl Body for RequestBody {
         if let (Some(Ok(frame)), Some(copy)) = (&frame, &self.copy)
             && let Some(data) = frame.data_ref()
         {
-            copy.lock().unwrap_or_else(PoisonError::into_inner).push(data);
+            copy.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(data);
         }
         Poll::Ready(frame)
     }
@@ -58,7 +60,12 @@ pub(super) struct StreamedBody {
 }
 
 impl StreamedBody {
-    pub(super) fn new(inner: Incoming, status: u16, answer: Copied, watched: Option<Watched>) -> Self {
+    pub(super) fn new(
+        inner: Incoming,
+        status: u16,
+        answer: Copied,
+        watched: Option<Watched>,
+    ) -> Self {
         let mut body = Self {
             inner,
             status,
@@ -119,7 +126,9 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Streamed(body) => body.poll_frame(context),
-            Self::Whole(body) => Pin::new(body).poll_frame(context).map_err(|never| match never {}),
+            Self::Whole(body) => Pin::new(body)
+                .poll_frame(context)
+                .map_err(|never| match never {}),
         }
     }
 

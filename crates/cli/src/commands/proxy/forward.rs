@@ -47,8 +47,14 @@ impl Forwarder {
                     self.upstream
                 );
                 let status = StatusCode::BAD_GATEWAY;
-                self.fail(watched, Fate::Unreachable, status, "upstream-unreachable", &detail)
-                    .await
+                self.fail(
+                    watched,
+                    Fate::Unreachable,
+                    status,
+                    "upstream-unreachable",
+                    &detail,
+                )
+                .await
             }
             Err(_) => {
                 let detail = format!(
@@ -108,7 +114,13 @@ impl Forwarder {
                     let detail = format!("the reward model broke off within its answer: {error}");
                     let status = StatusCode::BAD_GATEWAY;
                     return self
-                        .fail(Some(watched), Fate::Broken, status, "upstream-broke-off", &detail)
+                        .fail(
+                            Some(watched),
+                            Fate::Broken,
+                            status,
+                            "upstream-broke-off",
+                            &detail,
+                        )
                         .await;
                 }
             }
@@ -159,7 +171,10 @@ fn not_recorded(why: &str) -> Response<AnswerBody> {
 
 /// Over a connection of its own: one that is kept may be closed by the other side in the moment it is used, and no call
 /// shall fail of that.
-async fn ask(upstream: &Upstream, request: Request<RequestBody>) -> Result<Response<Incoming>, String> {
+async fn ask(
+    upstream: &Upstream,
+    request: Request<RequestBody>,
+) -> Result<Response<Incoming>, String> {
     let stream = TcpStream::connect((upstream.host.as_str(), upstream.port))
         .await
         .map_err(|error| error.to_string())?;

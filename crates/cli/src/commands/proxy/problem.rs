@@ -16,7 +16,10 @@ pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> Response<
     let mut response = Response::new(AnswerBody::Whole(Full::from(document.to_string())));
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }

@@ -96,9 +96,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         .map_err(Failure::unavailable)?;
     // What is still being answered ends here, and is recorded as such.
     drop(runtime);
-    let tally = auditing
-        .join()
-        .map_err(|_| Failure::unavailable("the recording thread died of a defect; please report it"))?;
+    let tally = auditing.join().map_err(|_| {
+        Failure::unavailable("the recording thread died of a defect; please report it")
+    })?;
     close(spooled, &stream, args, &run, &tally, json)
 }
 

@@ -23,7 +23,9 @@ impl Upstream {
         let own = call.path_and_query().map_or("/", PathAndQuery::as_str);
         match (self.prefix.as_str(), own.strip_prefix('/')) {
             // Called at its root, it is the upstream's address as it was given.
-            (prefix, Some(rest)) if !prefix.is_empty() && (rest.is_empty() || rest.starts_with('?')) => {
+            (prefix, Some(rest))
+                if !prefix.is_empty() && (rest.is_empty() || rest.starts_with('?')) =>
+            {
                 format!("{prefix}{rest}")
             }
             (prefix, _) => format!("{prefix}{own}"),
@@ -45,10 +47,14 @@ impl FromStr for Upstream {
         }
         let authority = uri.authority().ok_or(EXPECTED)?;
         if authority.as_str().contains('@') {
-            return Err(format!("{EXPECTED}, without a user: headers are passed on as they come"));
+            return Err(format!(
+                "{EXPECTED}, without a user: headers are passed on as they come"
+            ));
         }
         let host = authority.host();
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         Ok(Self {
             authority: authority.as_str().to_owned(),
             host: bare.unwrap_or(host).to_owned(),
@@ -83,7 +89,14 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["rm:5000", "https://rm", "http://rm/?a", "http://u:p@rm", "http://", "unix:/x"] {
+        for text in [
+            "rm:5000",
+            "https://rm",
+            "http://rm/?a",
+            "http://u:p@rm",
+            "http://",
+            "unix:/x",
+        ] {
             assert!(text.parse::<Upstream>().is_err(), "{text}");
         }
     }
