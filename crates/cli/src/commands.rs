@@ -19,6 +19,8 @@ pub(crate) mod hook;
 #[cfg(feature = "full")]
 pub(crate) mod import;
 #[cfg(feature = "full")]
+pub(crate) mod ingest;
+#[cfg(feature = "full")]
 pub(crate) mod init;
 #[cfg(feature = "full")]
 pub(crate) mod key;
@@ -28,6 +30,8 @@ pub(crate) mod migrate;
 pub(crate) mod monitor;
 #[cfg(feature = "full")]
 pub(crate) mod prove;
+#[cfg(feature = "full")]
+pub(crate) mod proxy;
 #[cfg(feature = "full")]
 pub(crate) mod reindex;
 #[cfg(feature = "full")]

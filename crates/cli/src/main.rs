@@ -21,6 +21,10 @@ mod place;
 mod policy;
 #[cfg(feature = "full")]
 mod producer;
+#[cfg(feature = "full")]
+mod spooled;
+#[cfg(feature = "full")]
+mod stop;
 
 use std::process::ExitCode;
 
@@ -79,6 +83,12 @@ enum Command {
     /// Add, list and remove hooks: addresses to which Label Studio or Argilla delivers annotations
     #[cfg(feature = "full")]
     Hook(commands::hook::Args),
+    /// Record what a trainer writes into files of its own, also while it writes them
+    #[cfg(feature = "full")]
+    Ingest(commands::ingest::Args),
+    /// Stand before a service that training calls, and record what it says
+    #[cfg(feature = "full")]
+    Proxy(commands::proxy::Args),
     /// Follow somebody else's log: alert when it is false, stale or gone, and keep the evidence
     #[cfg(feature = "full")]
     Monitor(commands::monitor::Args),
@@ -143,6 +153,10 @@ fn main() -> ExitCode {
         Command::Import(args) => commands::import::run(&args, json),
         #[cfg(feature = "full")]
         Command::Hook(args) => commands::hook::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Ingest(args) => commands::ingest::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Proxy(args) => commands::proxy::run(&args, json),
         #[cfg(feature = "full")]
         Command::Monitor(args) => commands::monitor::run(&args, json),
         #[cfg(feature = "full")]

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use client::spool::Target;
 use client::{Client, ClientError, Memory, RetryPolicy};
 use ledger::{Ledger, LedgerError};
 use record::SigningKey;
@@ -79,6 +80,41 @@ impl PlaceArgs {
     /// Where this user's state is kept, if anywhere.
     pub(crate) fn state(&self) -> Option<PathBuf> {
         self.state_dir.clone().or_else(configuration)
+    }
+
+    /// Opens the place without asking the server anything: for a spool, which is a witness of its own.
+    pub(crate) fn open_unseen(&self) -> Result<Place, Failure> {
+        match &self.server {
+            Some(url) => {
+                let client = Client::new(url, self.token.as_deref()).map_err(client_failure)?;
+                Ok(Place {
+                    client: client.with_retry(RetryPolicy {
+                        total: PATIENCE,
+                        ..RetryPolicy::default()
+                    }),
+                    embedded: None,
+                })
+            }
+            None => self.open_embedded(),
+        }
+    }
+
+    /// The place as a spool's server. Without a policy or a directory of the user's, checkpoints are remembered beside what
+    /// is spooled.
+    pub(crate) fn target(&self, place: &Place) -> Result<Target, Failure> {
+        let own = place.embedded.as_ref().map(Embedded::token);
+        let mut target = Target::new(
+            place.client.url(),
+            own.or(self.token.as_deref()).map(str::to_owned),
+        );
+        if let (None, Some(path)) = (own, &self.policy) {
+            let dir = self.state().ok_or_else(|| {
+                Failure::input("there is no home directory to remember checkpoints in")
+                    .with_hint("name a directory with --state-dir")
+            })?;
+            target.memory = Some(Memory::new(dir).with_policy(crate::policy::read(path)?));
+        }
+        Ok(target)
     }
 
     /// Makes the client a witness of the server's log.

@@ -17,7 +17,8 @@ use crate::place::client_failure;
 pub(crate) const OWNER_STREAM: &str = "owner";
 /// The name under which the command line writes streams.
 pub(crate) const PRODUCER: &str = "rlhf-audit";
-const SOFTWARE: &str = concat!("rlhf-audit ", env!("CARGO_PKG_VERSION"));
+/// The software and its version, for `stream.opened`.
+pub(crate) const SOFTWARE: &str = concat!("rlhf-audit ", env!("CARGO_PKG_VERSION"));
 /// Publishing takes a quarter of a second; a server that needs longer than this is in trouble.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(30);
 
@@ -171,7 +172,8 @@ fn wait_published(client: &Client, index: u64) -> Result<(), Failure> {
     }
 }
 
-fn stream_name(name: &str) -> Result<StreamName, Failure> {
+/// A stream's name, from the command line.
+pub(crate) fn stream_name(name: &str) -> Result<StreamName, Failure> {
     StreamName::parse(name).ok_or_else(|| {
         Failure::input(format!("`{name}` is no stream's name")).with_hint(
             "a name has 1 to 64 of a-z, 0-9, `.`, `_` and `-`, and begins with a letter or digit",

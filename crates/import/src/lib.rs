@@ -14,6 +14,7 @@
 
 mod error;
 mod fields;
+pub mod follow;
 mod formats;
 mod input;
 mod inspect;
@@ -21,6 +22,7 @@ pub mod platforms;
 mod pseudonyms;
 mod rows;
 mod split;
+pub mod trainers;
 
 pub use error::{Misfit, RowError};
 pub use formats::{Format, Settings, UnknownFormat};

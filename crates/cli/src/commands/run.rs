@@ -209,7 +209,8 @@ fn show(run: &RunSummary) {
     println!("  owner      {}", run.owner);
 }
 
-fn parse_config(pairs: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
+/// Settings as they are given: NAME=VALUE.
+pub(crate) fn parse_config(pairs: &[String]) -> Result<BTreeMap<String, Value>, Failure> {
     pairs
         .iter()
         .map(|pair| {

@@ -4,7 +4,9 @@
 
 pub(crate) mod disk;
 pub(crate) mod load;
+pub(crate) mod rewards;
 pub(crate) mod spool;
+pub(crate) mod trainer;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};

@@ -51,7 +51,7 @@ pub use options::{DEFAULT_LIMIT_BYTES, Durability, RunSpec, SpoolOptions, Target
 use per_process::PerProcess;
 use running::Running;
 pub use status::{Incident, IncidentKind, KeptReceipt, SpoolStatus};
-pub use stream::SpooledStream;
+pub use stream::{SpooledStream, StreamPosition};
 
 /// A directory of records on their way to a ledger, and the thread that sends them.
 ///

@@ -29,6 +29,20 @@ pub struct SpooledStream {
     handle: Arc<PerProcess<Handle>>,
 }
 
+/// Where the next record of a stream goes.
+///
+/// Between this and a write the spool itself may put one record into the stream: a signature, after which nothing is
+/// unsigned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamPosition {
+    /// The stream.
+    pub stream: StreamName,
+    /// The next record's place in it.
+    pub next_seq: u64,
+    /// How many records at its end no signature covers.
+    pub unsigned: u64,
+}
+
 /// A stream and where it has gone since.
 struct Handle {
     scope: Scope,
@@ -95,6 +109,34 @@ impl SpooledStream {
                     drafts = rest;
                 }
             }
+        }
+    }
+
+    /// Where the next record goes. Who keeps it beside what a write is made of knows after a crash whether that write
+    /// was taken.
+    ///
+    /// # Errors
+    /// [`SpoolError::Closed`].
+    pub fn position(&self) -> Result<StreamPosition, SpoolError> {
+        let (core, handle) = self.here()?;
+        core.check_open()?;
+        loop {
+            let stream = lock(&handle.current).clone();
+            let writer = stream.writer();
+            if let State::Moved(to) = &writer.state {
+                let to = Arc::clone(to);
+                drop(writer);
+                *lock(&handle.current) = to;
+                continue;
+            }
+            return match &writer.stream {
+                Some(own) => Ok(StreamPosition {
+                    stream: stream.name,
+                    next_seq: own.next_seq(),
+                    unsigned: own.unsigned(),
+                }),
+                None => Err(stream.closed(&writer.state)),
+            };
         }
     }
 

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
 mod fine_grained;
+mod follow;
 mod hh;
 mod malformed;
 mod platforms;
 mod seen;
+mod trainers;
 mod trl;

@@ -79,7 +79,9 @@ pub(crate) fn written(drafts: Vec<Draft>) -> Vec<Seen> {
             if matches!(kind, Kind::StreamOpened | Kind::StreamSigned) {
                 continue;
             }
-            assert_nothing_open(&record);
+            if kind.name().starts_with("annotation.") {
+                assert_nothing_open(&record);
+            }
             let openings = submission.openings.iter();
             seen.push(Seen {
                 kind: kind.name(),
@@ -93,7 +95,7 @@ pub(crate) fn written(drafts: Vec<Draft>) -> Vec<Seen> {
     seen
 }
 
-/// Bodies hold only names, numbers and words that this crate puts there.
+/// Bodies of annotations hold only names, numbers and words that this crate puts there.
 fn assert_nothing_open(record: &Record<'_>) {
     let body: BTreeMap<String, Value> = serde_json::from_slice(record.body_bytes()).unwrap();
     let allowed = [
