@@ -18,7 +18,7 @@ from ._logging import LogMethods
 from ._place import Limits
 from ._reporter import Guard, Reporter
 from ._settings import settings
-from .errors import InputError, LedgerError, NoActiveRunError
+from .errors import ContradictionError, InputError, LedgerError, NoActiveRunError
 from .results import Provenance, Status
 from .run import Run
 
@@ -363,11 +363,24 @@ class AuditableRLHF(LogMethods):
         self._looked = now
         self.place.refresh_token()
         status = self.status()
-        for found in [what for what, _ in status.incidents] + [status.contradiction, status.last_error]:
-            if found is not None and found not in self._told:
-                self._told.add(found)
-                if not reporter.raises:
-                    reporter.report("ledger", LedgerError(found), None, stacklevel=4)
+        found = [what for what, _ in status.incidents] + [status.contradiction, status.last_error]
+        for what in self._news(found):
+            if not reporter.raises:
+                reporter.report("ledger", LedgerError(what), None, stacklevel=4)
+
+    def conclude(self) -> None:
+        """Raises what went wrong for good with something that was recorded. Private to the package."""
+        status = self.status()
+        if status.contradiction is not None:
+            raise ContradictionError(status.contradiction)
+        for what in self._news([what for what, _ in status.incidents]):
+            raise LedgerError(what)
+
+    def _news(self, found: list[str | None]) -> list[str]:
+        """What was not told of before."""
+        news = [what for what in found if what is not None and what not in self._told]
+        self._told.update(news)
+        return news
 
     def _named(self, run: str | None) -> str:
         named = run or (self.run.id if self.run is not None else None) or self._last

@@ -221,6 +221,7 @@ class Run(LogMethods):
         except FlushTimeoutError as error:
             raise FlushTimeoutError(f"{error}; the run is sealed once the ledger takes them") from None
         self._memory.unlink(missing_ok=True)
+        self._auditor.conclude()
 
     def release(self) -> None:
         """Lets go of the stream, for the next process to take. Private to the package."""

@@ -11,6 +11,7 @@
 //! A check that was made always gives `Ok(Report)`, whatever it found; [`VerifyError`] says that no
 //! answer could be had (a file that cannot be opened, a server that does not answer).
 
+mod attached;
 pub mod bundle;
 mod chains;
 mod commitments;

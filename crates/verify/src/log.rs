@@ -7,6 +7,7 @@ use tlog::{
     EntryBundle, Hash, Policy, PolicyError, TileId, TileLevel, TreeSize, leaf_hash, tile_root,
 };
 
+use crate::attached::Attached;
 use crate::chains::Chains;
 use crate::followed::{self, Keys};
 use crate::meaning::{Meaning, locate};
@@ -56,7 +57,8 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
     let earlier = since.iter().map(|since| since.size);
     let mut tree = Tree::new(source, size, earlier.chain(keys.sizes()));
     let mut chains = Chains::new(options);
-    let consume = |batch: Batch, jobs: &mut Vec<SignatureJob>| {
+    let mut attached = Attached::default();
+    let consume = |mut batch: Batch, jobs: &mut Vec<SignatureJob>| {
         report.counts.entries += batch.entries;
         report.counts.bytes += batch.bytes;
         report.counts.files += batch.files;
@@ -69,6 +71,7 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
             .drain(..)
             .for_each(|failure| report.fail(failure));
         if !options.hashes_only {
+            attached.take(std::mem::take(&mut batch.meaning.attachments));
             chains.admit(batch.meaning, &mut report, jobs);
         }
         Ok(())
@@ -95,6 +98,7 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
         }
     } else {
         chains.finish(&mut report);
+        attached.check_log(source, options, &mut report)?;
     }
     stamps::check_all(source, &signed, options, &mut report)?;
     all_files(source, policy, size, &mut report)?;

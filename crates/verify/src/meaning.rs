@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use record::{Kind, Record, RecordError, Scope, StreamName};
 use tlog::Hash;
 
+use crate::attached::NamedAttachment;
 use crate::report::{Check, Failure};
 
 /// One record's place in its stream.
@@ -48,6 +49,8 @@ pub(crate) struct Meaning {
     pub(crate) erased: u64,
     pub(crate) unknown: BTreeMap<String, u64>,
     pub(crate) failures: Vec<Failure>,
+    /// Attachments that the records name.
+    pub(crate) attachments: Vec<NamedAttachment>,
     /// Commitments of the batch, where they are to be opened.
     pub(crate) sealed: Vec<Sealed>,
 }
@@ -86,6 +89,16 @@ impl Meaning {
             self.kept.push(bytes.to_vec());
             (self.kept.len() - 1) as u16
         });
+        if record.has_attachments() {
+            let named = record
+                .attachments()
+                .map(|(_, bytes, sha256)| NamedAttachment {
+                    index,
+                    bytes,
+                    sha256,
+                });
+            self.attachments.extend(named);
+        }
         for (field, commitment) in record.sealed() {
             self.commitments += 1;
             if collect {

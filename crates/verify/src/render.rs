@@ -131,20 +131,7 @@ impl Report {
             )?;
         }
         self.changes(f)?;
-        match self.sealed_values {
-            SealedValues::NotGiven => writeln!(
-                f,
-                "  sealed      {} commitments, not opened: sealed values were not given",
-                number(c.commitments)
-            )?,
-            SealedValues::Checked => writeln!(
-                f,
-                "  sealed      {} of {} commitments opened, {} erased",
-                number(c.opened),
-                number(c.commitments),
-                number(c.erased)
-            )?,
-        }
+        self.beside(f)?;
         for (kind, count) in &c.unknown {
             writeln!(
                 f,
@@ -169,7 +156,38 @@ impl Report {
             f,
             "stream that went on after another continued it",
             &self.resumed_streams,
-        )
+        )?;
+        named(f, "attachment not at hand", &self.absent_attachments)
+    }
+
+    /// What belongs to the records and is not in them.
+    fn beside(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.counts;
+        match self.sealed_values {
+            SealedValues::NotGiven => writeln!(
+                f,
+                "  sealed      {} commitments, not opened: sealed values were not given",
+                number(c.commitments)
+            )?,
+            SealedValues::Checked => writeln!(
+                f,
+                "  sealed      {} of {} commitments opened, {} erased",
+                number(c.opened),
+                number(c.commitments),
+                number(c.erased)
+            )?,
+        }
+        if c.attachments > 0 {
+            writeln!(
+                f,
+                "  attachments {} named, {} held against their SHA-256 ({} bytes), {} not at hand",
+                number(c.attachments),
+                number(c.attachments_checked),
+                number(c.attachment_bytes),
+                number(self.absent_attachments.total)
+            )?;
+        }
+        Ok(())
     }
 
     /// What the log says of its keys, its end and its beginning.
@@ -325,6 +343,12 @@ impl Report {
         }
         if self.hashes_only {
             lines.push("anything about what the records say".to_owned());
+        }
+        if self.absent_attachments.total > 0 {
+            lines.push(format!(
+                "anything about {} attachments that were not at hand",
+                number(self.absent_attachments.total)
+            ));
         }
         match self.subject {
             Subject::Log if !self.hashes_only && self.unsealed_runs.total > 0 => {

@@ -74,6 +74,8 @@ pub enum Check {
     Document,
     /// A timestamp stamps a checkpoint of this log, and who made it is trusted.
     Timestamp,
+    /// An attachment is what the records that name it say.
+    Attachment,
 }
 
 impl Check {
@@ -103,6 +105,7 @@ impl Check {
             Self::Sealed => "sealed",
             Self::Document => "document",
             Self::Timestamp => "timestamp",
+            Self::Attachment => "attachment",
         }
     }
 }
@@ -203,6 +206,15 @@ pub struct Counts {
     pub opened: u64,
     /// Commitments whose key was destroyed: the value is erased, the record stands.
     pub erased: u64,
+    /// Attachments that records name, each once.
+    #[serde(default)]
+    pub attachments: u64,
+    /// Those that were at hand, and were held against their SHA-256.
+    #[serde(default)]
+    pub attachments_checked: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub attachment_bytes: u64,
     /// Records of each kind and version that this verifier does not know.
     pub unknown: BTreeMap<String, u64>,
 }
@@ -402,6 +414,9 @@ pub struct Report {
     /// Streams that went on after another had taken them up as abandoned, as `run/stream`.
     #[serde(skip_serializing_if = "Named::is_empty")]
     pub resumed_streams: Named,
+    /// Attachments that records name and that were not at hand, by their SHA-256.
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    pub absent_attachments: Named,
     /// Changes of keys, the first [`KEPT`] of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub key_changes: Vec<KeyChange>,
@@ -447,6 +462,7 @@ impl Report {
             unsealed_runs: Named::default(),
             unlisted_streams: Named::default(),
             resumed_streams: Named::default(),
+            absent_attachments: Named::default(),
             key_changes: Vec::new(),
             closed: None,
             predecessor: None,
