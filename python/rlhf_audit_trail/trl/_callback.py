@@ -17,7 +17,7 @@ from ..auditor import AuditableRLHF
 from ..errors import AuditError, AuditWarning
 from . import _config, _session
 from ._observe import drawn, observed, sampler_of, sampler_seed
-from ._session import Session
+from ._session import Session, Training
 
 #: Those that have a run that is not ended, the latest last.
 _open: list[AuditCallback] = []
@@ -128,19 +128,16 @@ class AuditCallback(TrainerCallback):  # type: ignore[misc]
 
     def _begin(self, args: Any, state: Any, model: Any, sampler: Any) -> Session | None:
         """The run, which the first rank starts, and the others join."""
+        sampling = {} if sampler is None else {"sampler": type(sampler).__name__, "sampler.seed": sampler_seed(sampler)}
+        training = Training(self._trainer, args, state, model, sampling)
         if getattr(args, "process_index", 0) != 0:
             run = _ranks.shared_run(None)
             # Where there is one all ranks wait for each other later, whatever becomes of their own records.
             self._together = run is not None
-            if run is None:
-                return None
-            return _session.join(self._given, self._experiment, self._trainer, model, run)
+            return None if run is None else _session.join(self._given, self._experiment, training, run)
         session: Session | None = None
-        sampling: dict[str, Any] = {}
-        if sampler is not None:
-            sampling = {"sampler": type(sampler).__name__, "sampler.seed": sampler_seed(sampler)}
         try:
-            session = _session.begin(self._given, self._experiment, self._trainer, args, state, model, sampling)
+            session = _session.begin(self._given, self._experiment, training)
         finally:
             self._together = _ranks.shared_run(None if session is None else session.run.id) is not None
         return session

@@ -1,4 +1,4 @@
-"""A trainer's settings as a run's configuration: what shaped the model, and nothing that tells of a person or a place."""
+"""A trainer's settings as a run's configuration: what shaped the model, and nothing of persons or places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the import changes in transformers: one name more to report to, and two methods of its trainer that are observed."""
+"""What the import changes in transformers: one more name to report to, and two methods that are observed."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -134,8 +133,3 @@ def sampler_seed(sampler: Any) -> int | None:
         if isinstance(seed := getattr(sampler, name, None), int):
             return seed
     return None
-
-
-def fingerprint(lines: bytes) -> str:
-    """The SHA-256 of an order, in hex: that of its attachment."""
-    return hashlib.sha256(lines).hexdigest()

@@ -18,7 +18,6 @@ class _Audited:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.__name__ = _name(function)
         functools.update_wrapper(self, function, updated=())
         self.__name__ = _name(function)
 
@@ -38,11 +37,11 @@ class _AuditedAsync(_Audited):
 
 
 def audited(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A reward function for GRPO or RLOO that records each completion's score: ``reward_funcs=[audited(f)]``, or ``@audited``.
+    """A reward function for GRPO or RLOO that records each completion's score: ``reward_funcs=[audited(f)]``.
 
-    It is recorded in the run of the training that calls it (one with an `AuditCallback`), under the function's name; the
-    prompt and the completion are sealed. What the function returns is passed on as it is. Scores that are ``None`` (the
-    function does not apply) are left out. Functions, coroutine functions, partials and callable objects are taken.
+    It is recorded in the run of the training that calls it (one with an `AuditCallback`), under the function's name;
+    the prompt and the completion are sealed. What the function returns is passed on as it is. Scores that are ``None``
+    (the function does not apply) are left out. Functions, coroutine functions, partials and callable objects are taken.
     """
     if not callable(function) or hasattr(function, "named_parameters"):
         # A training is being set up, and goes on.
@@ -62,8 +61,8 @@ def _record(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], scores: An
         if name not in _unheard:
             _unheard.add(name)
             warnings.warn(
-                f"audited: {name} was called and no audited training is under way, so its scores are not recorded: give "
-                'the trainer report_to="rlhf_audit", or an AuditCallback',
+                f"audited: {name} was called and no audited training is under way, so its scores are not recorded: "
+                'give the trainer report_to="rlhf_audit", or an AuditCallback',
                 AuditWarning,
                 stacklevel=3,
             )
@@ -91,8 +90,10 @@ def _score(callback: AuditCallback, name: str, given: dict[str, Any], scores: An
         raise InputError(f"{name}: expected {len(completions)} scores, found {len(values)}; they are not recorded")
     prompts = given.get("prompts")
     items = session.items(completions)
-    kept = [at for at, value in enumerate(values) if value is not None and math.isfinite(value)]
-    if (odd := next((at for at, value in enumerate(values) if value is not None and at not in set(kept)), None)) is not None:
+    given_scores = [at for at, value in enumerate(values) if value is not None]
+    kept = [at for at in given_scores if math.isfinite(values[at])]
+    if len(kept) < len(given_scores):
+        odd = next(at for at in given_scores if not math.isfinite(values[at]))
         what = f"{name}: expected finite scores, found {values[odd]} for completion {odd}; it is not recorded"
         session.run.complain(f"trl audited {name}", AuditError(what))
     if not kept:

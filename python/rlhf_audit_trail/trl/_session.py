@@ -9,7 +9,7 @@ import secrets
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from ..auditor import AuditableRLHF
 from ..errors import AuditError
@@ -42,7 +42,7 @@ class Session:
         #: Whether the run was begun here, and is to be ended here.
         self.owned = owned
         self.model: Any = None
-        self.module_norms: Any = "auto"
+        self.module_norms: Literal["auto", "always", "never"] = "auto"
         self.order = Order()
         self._step: Step | None = None
         self._pending: dict[str, Any] | None = None
@@ -205,29 +205,35 @@ class Session:
             self.run.record_incident("training-failed", description=f"{type(error).__name__}: {error}")
 
 
-def begin(
-    auditor: AuditableRLHF | None, experiment: str | None, trainer: Any, args: Any, state: Any, model: Any, sampling: Any
-) -> Session | None:
+class Training(NamedTuple):
+    """What a trainer says of itself as it begins."""
+
+    trainer: Any
+    args: Any
+    state: Any
+    model: Any
+    #: How rows are drawn.
+    sampling: dict[str, Any]
+
+
+def begin(auditor: AuditableRLHF | None, experiment: str | None, training: Training) -> Session | None:
     """Begins to record a training, on the first rank; ``None`` where no run could be started."""
-    auditor = auditor or _auditor(model)
+    auditor = auditor or _auditor(training.model)
     adopted = auditor.run
-    config = _config.describe(trainer, args, model) | sampling
-    run = adopted or _run(
-        auditor, _experiment(experiment, trainer), _config.run_name(trainer, args), config, state
-    )
+    run = adopted or _run(auditor, _experiment(experiment, training), training)
     return None if run.id is None else Session(run, auditor, first=True, owned=adopted is None)
 
 
-def join(auditor: AuditableRLHF | None, experiment: str | None, trainer: Any, model: Any, run_id: str) -> Session | None:
+def join(auditor: AuditableRLHF | None, experiment: str | None, training: Training, run_id: str) -> Session | None:
     """Begins to record what another rank has to add."""
-    auditor = auditor or _auditor(model)
+    auditor = auditor or _auditor(training.model)
     adopted = auditor.run
-    run = adopted or auditor.track_training(_experiment(experiment, trainer), join=run_id).start()
+    run = adopted or auditor.track_training(_experiment(experiment, training), join=run_id).start()
     return None if run.id is None else Session(run, auditor, first=False, owned=adopted is None)
 
 
-def _experiment(given: str | None, trainer: Any) -> str:
-    return given or os.environ.get("RLHF_AUDIT_EXPERIMENT") or type(trainer).__name__
+def _experiment(given: str | None, training: Training) -> str:
+    return given or os.environ.get("RLHF_AUDIT_EXPERIMENT") or type(training.trainer).__name__
 
 
 def _auditor(model: Any) -> AuditableRLHF:
@@ -240,16 +246,18 @@ def raises() -> bool:
     return os.environ.get("RLHF_AUDIT_ON_ERROR") == "raise"
 
 
-def _run(auditor: AuditableRLHF, experiment: str, name: str, config: dict[str, Any], state: Any) -> Run:
+def _run(auditor: AuditableRLHF, experiment: str, training: Training) -> Run:
     """A new run; or the one that a checkpoint tells of, where that was never ended."""
-    before = _before(state)
-    if before is None:
-        return auditor.track_training(experiment, name=name, config=config).start()
-    if _is_open(auditor, before):
+    name = _config.run_name(training.trainer, training.args)
+    step = getattr(training.state, "global_step", 0)
+    before = _before(training.state) if step > 0 else None
+    if before is not None and _is_open(auditor, before):
         run = auditor.track_training(experiment, name=name, resume=before).start()
-        run.record_incident("training-resumed", detail=f"from-step-{state.global_step}")
+        run.record_incident("training-resumed", detail=f"from-step-{step}")
         return run
-    config = {"resumed.run": before, "resumed.step": state.global_step, **config}
+    config = _config.describe(training.trainer, training.args, training.model) | training.sampling
+    if before is not None:
+        config = {"resumed.run": before, "resumed.step": step, **config}
     return auditor.track_training(experiment, name=name, config=config).start()
 
 
@@ -257,7 +265,7 @@ def _before(state: Any) -> str | None:
     known = getattr(state, "stateful_callbacks", None) or {}
     found = known.get(STATE)
     run = found.get("attributes", {}).get("run") if isinstance(found, dict) else None
-    return str(run) if run and getattr(state, "global_step", 0) > 0 else None
+    return str(run) if run else None
 
 
 def _is_open(auditor: AuditableRLHF, run: str) -> bool:

@@ -135,9 +135,7 @@ class Bundle:
 
     def of(self, kind: str, stream: str | None = None) -> list[dict[str, Any]]:
         """The records of a kind."""
-        return [
-            record for record in self.records if record["kind"] == kind and stream in (None, record["stream"])
-        ]
+        return [record for record in self.records if record["kind"] == kind and stream in (None, record["stream"])]
 
     def bodies(self, kind: str) -> list[dict[str, Any]]:
         return [record["body"] for record in self.of(kind)]

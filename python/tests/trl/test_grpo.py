@@ -38,7 +38,9 @@ def rows() -> Dataset:
 
 
 class Trained:
-    def __init__(self, directory: Path, trainer: Any, callback: AuditCallback, auditor: AuditableRLHF, name: str) -> None:
+    def __init__(
+        self, directory: Path, trainer: Any, callback: AuditCallback, auditor: AuditableRLHF, name: str
+    ) -> None:
         trainer.train()
         trainer.save_state()
         callback.finish()
@@ -184,7 +186,8 @@ def test_an_audited_function_is_what_it_was() -> None:
     with pytest.warns(AuditWarning, match="no audited training is under way"):
         assert audited(Judge(2.0))(completions=["ab"]) == [4.0]
     with pytest.warns(AuditWarning, match="expected a reward function, found str"):
-        assert audited("some/reward-model") == "some/reward-model"  # type: ignore[arg-type]
+        model: Any = "some/reward-model"
+        assert audited(model) is model
 
 
 def test_odd_results_are_passed_on_and_reported(tmp_path: Path) -> None:

@@ -159,11 +159,20 @@ def test_each_rank_writes_a_stream(tmp_path: Path, model: Path) -> None:
     }
     ranks = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
     try:
-        run(tmp_path, model, ending, *ranks, **environ)
+        run(tmp_path, model, ending, *ranks, code=0, **environ)
         policy = tmp_path / "policy"
         policy.write_bytes((server.data_dir / "policy").read_bytes())
         output = tmp_path / "run.rlhf-bundle"
-        reach = ["--server", server.url, "--token", ADMIN, "--policy", policy, "--state-dir", tmp_path / "state"]
+        reach: list[str | Path] = [
+            "--server",
+            server.url,
+            "--token",
+            ADMIN,
+            "--policy",
+            policy,
+            "--state-dir",
+            tmp_path / "state",
+        ]
         command("bundle", "out", *reach, "--output", output, "--openings")
     finally:
         server.stop()
@@ -179,4 +188,3 @@ def test_each_rank_writes_a_stream(tmp_path: Path, model: Path) -> None:
     files = {file["name"] for file in bundle.bodies("model.checkpoint")[0]["files"]}
     assert files == {path.name for path in (tmp_path / "out" / "checkpoint-2").iterdir()}
     assert {"rng_state_0.pth", "rng_state_1.pth"} <= files
-

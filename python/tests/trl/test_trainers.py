@@ -39,9 +39,7 @@ def test_reward_trainer(tmp_path: Path, model: Path) -> None:
             model_init_kwargs={"dtype": "float32"},
         )
     )
-    trainer = RewardTrainer(
-        str(model), args=args, train_dataset=Dataset.from_list(synthetic(32)), callbacks=[callback]
-    )
+    trainer = RewardTrainer(str(model), args=args, train_dataset=Dataset.from_list(synthetic(32)), callbacks=[callback])
     trainer.train()
     auditor.close()
     bundle = bundle_of(tmp_path / "audit-data", "reward", tmp_path / "run.rlhf-bundle")
@@ -58,7 +56,7 @@ def test_reward_trainer(tmp_path: Path, model: Path) -> None:
 
 def test_kto_in_a_run_of_ones_own(tmp_path: Path, model: Path) -> None:
     """Whoever opens a run records in it what else there is, and ends it."""
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"prompt": row["prompt"], "completion": row[column], "label": column == "chosen"}
         for row in synthetic(16)
         for column in ("chosen", "rejected")
