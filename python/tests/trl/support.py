@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import random
+import runpy
 import struct
 from pathlib import Path
 from typing import Any
@@ -54,26 +55,8 @@ def fine_grained(count: int) -> list[dict[str, str]] | None:
 
 
 def tiny_model(folder: Path, texts: list[str]) -> Path:
-    """GPT-2 of four layers with random weights, and a tokenizer that was trained on the texts."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
-
-    torch.manual_seed(1)
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    tokenizer.train_from_iterator(
-        texts, trainers.BpeTrainer(vocab_size=512, special_tokens=["<eos>"], initial_alphabet=alphabet)
-    )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<eos>", eos_token="<eos>", pad_token="<eos>")
-    config = GPT2Config(
-        vocab_size=len(fast), n_positions=256, n_embd=64, n_layer=4, n_head=4, bos_token_id=0, eos_token_id=0
-    )
-    GPT2LMHeadModel(config).save_pretrained(folder)
-    fast.save_pretrained(folder)
-    return folder
+    """The examples' model."""
+    return Path(runpy.run_path(str(REPOSITORY / "examples" / "tiny_model.py"))["tiny_model"](folder, texts))
 
 
 def settings(output: Path, **more: Any) -> dict[str, Any]:
