@@ -8,6 +8,8 @@
 mod attachments;
 mod client;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod joined;
 mod memory;
 mod recorder;

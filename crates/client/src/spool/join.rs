@@ -12,7 +12,7 @@ use super::error::SpoolError;
 use super::load::load;
 use super::names::{Taken, free_name, random_name};
 use super::options::RunSpec;
-use super::outgoing::{Outgoing, Written};
+use super::outgoing::Outgoing;
 use crate::error::ClientError;
 use crate::types::StreamSummary;
 
@@ -63,13 +63,10 @@ pub(super) fn start(core: &Core, run: RunSpec) -> Result<Arc<Outgoing>, SpoolErr
         what: format!("the stream {id}/{}", run.stream),
         why: "the clock or the randomness given with the options repeats itself".to_owned(),
     })?;
-    match stream.write(core, vec![draft]) {
-        Ok(Written::Here(_)) => {}
-        Ok(Written::Elsewhere(..)) => {}
-        Err(error) => {
-            let _ = std::fs::remove_dir_all(&stream.dir);
-            return Err(error);
-        }
+    // Nobody else has it yet, so it cannot have moved.
+    if let Err(error) = stream.write(core, vec![draft]) {
+        let _ = std::fs::remove_dir_all(&stream.dir);
+        return Err(error);
     }
     core.streams().push(stream.clone());
     core.bell.ring();

@@ -123,9 +123,8 @@ impl End {
         // Back to the last signature.
         for (at, segment) in segments.iter().enumerate().rev() {
             let found = Scan::of(dir, *segment)?;
-            if at + 1 == segments.len() {
-                last = found.last;
-            }
+            // The last segment may have its name alone.
+            last = last.or(found.last);
             unsigned += found.unsigned;
             if found.signed {
                 break;

@@ -15,6 +15,8 @@ mod error;
 mod evidence;
 mod flush;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod join;
 mod key;
 mod load;
@@ -31,6 +33,8 @@ mod send;
 mod status;
 mod stream;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io::Cursor;

@@ -19,6 +19,7 @@ use super::frame::{Encoder, HEADER_BYTES, MAX_PAYLOAD_BYTES};
 use super::queue::Queue;
 use super::segments;
 use super::tail::Tail;
+use crate::error::Problem;
 use crate::types::{Receipt, StreamSummary};
 
 /// The most bytes one line can have: a request carries 12 MiB of records and sealed values, counted a little
@@ -65,6 +66,8 @@ pub(super) struct Writer {
     pub(super) encoder: Encoder,
     unsigned_since: Option<Instant>,
     pub(super) state: State,
+    /// Why the run was not sealed when it was last to be.
+    pub(super) not_sealed: Option<Problem>,
 }
 
 /// Whether a stream takes drafts.
@@ -94,8 +97,6 @@ pub(super) struct SealWritten {
 pub(super) enum Ending {
     /// With the seal of its run.
     Sealed(Receipt),
-    /// The server does not let the run be sealed, or has it sealed already.
-    NotSealed(crate::error::Problem),
     /// Nothing more can be written.
     Closed(String),
 }
@@ -205,6 +206,7 @@ impl Outgoing {
                 encoder: Encoder::default(),
                 unsigned_since: unsigned.then(Instant::now),
                 state,
+                not_sealed: None,
             }),
             queue: Mutex::new(queue),
             lock: Mutex::new(Some(lock)),
@@ -263,8 +265,8 @@ impl Outgoing {
         let reserved = core.reserve(needed(&drafts)?)?;
         let mut guard = self.writer();
         let writer = &mut *guard;
-        if let State::Moved(to) = &writer.state {
-            return Ok(Written::Elsewhere(Arc::clone(to), drafts));
+        if let State::Moved(_) = &writer.state {
+            return Ok(Written::Elsewhere(drafts));
         }
         let stream = match (&writer.state, &mut writer.stream) {
             (State::Open, Some(stream)) => stream,
@@ -481,7 +483,6 @@ impl Outgoing {
             State::Ended(Ending::Sealed(_)) => {
                 "its run is sealed; late records go to the scope ledger, naming the run".to_owned()
             }
-            State::Ended(Ending::NotSealed(problem)) => problem.to_string(),
             State::Ended(Ending::Closed(why)) => why.clone(),
             State::Open | State::Moved(_) => {
                 "it is signed with another key, or damaged; join the run with another stream"
@@ -500,13 +501,12 @@ impl Outgoing {
         match &writer.state {
             State::Open if writer.stream.is_some() && self.scope.run().is_some() => {}
             // Asked again, after a timeout.
-            State::Sealing { .. } | State::Ended(Ending::Sealed(_) | Ending::NotSealed(_)) => {
-                return Ok(());
-            }
+            State::Sealing { .. } | State::Ended(Ending::Sealed(_)) => return Ok(()),
             state => return Err(self.closed(state)),
         }
         let path = self.dir.join(SEAL);
         core.layout.write_json(&path, &SealWish { status }, true)?;
+        writer.not_sealed = None;
         writer.state = State::Sealing {
             status,
             written: None,
@@ -516,10 +516,26 @@ impl Outgoing {
         Ok(())
     }
 
-    /// The wish is fulfilled, or cannot be.
-    pub(super) fn end_sealing(&self, ending: Ending) {
+    /// The wish is fulfilled.
+    pub(super) fn sealed(&self, receipt: Receipt) {
         let _ = dir::remove(&self.dir.join(SEAL));
-        self.writer().state = State::Ended(ending);
+        self.writer().state = State::Ended(Ending::Sealed(receipt));
+    }
+
+    /// The wish cannot be fulfilled: the stream goes on as if it had not been.
+    pub(super) fn not_sealed(&self, problem: Problem) {
+        let _ = dir::remove(&self.dir.join(SEAL));
+        let mut writer = self.writer();
+        writer.not_sealed = Some(problem);
+        writer.state = State::Open;
+    }
+
+    /// What the run is to be sealed as, if it is.
+    pub(super) fn wished(&self) -> Option<RunStatus> {
+        match self.writer().state {
+            State::Sealing { status, .. } => Some(status),
+            _ => None,
+        }
     }
 
     /// Whether it ends for good with what is acknowledged.
@@ -537,7 +553,8 @@ impl Writer {
 /// What became of drafts.
 pub(super) enum Written {
     Here(Vec<RecordHash>),
-    Elsewhere(Arc<Outgoing>, Vec<Draft>),
+    /// The stream has moved.
+    Elsewhere(Vec<Draft>),
 }
 
 /// Whose key a stream's directory has.

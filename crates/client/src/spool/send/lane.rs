@@ -8,7 +8,7 @@ use record::{Hash, RecordHash};
 use super::super::batch::{Batch, Cursor, Limits};
 use super::super::core::Core;
 use super::super::error::SpoolError;
-use super::super::outgoing::{Ending, Outgoing, State};
+use super::super::outgoing::{Outgoing, State};
 use super::super::queue::Progress;
 use super::super::receipts::{Promise, Receipts};
 use super::Sender;
@@ -300,7 +300,7 @@ impl Outgoing {
             _ => false,
         };
         if sealed {
-            self.end_sealing(Ending::Sealed(last.clone()));
+            self.sealed(last.clone());
         }
     }
 

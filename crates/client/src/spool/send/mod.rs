@@ -64,12 +64,13 @@ impl Sender {
 
     /// Does what is due, and says when something will be.
     fn turn(&mut self) -> Option<Instant> {
-        if self.core.bell.take_hurry() {
+        let hurry = self.core.bell.take_hurry();
+        if hurry {
             self.connection.hurry();
             self.attachments.hurry();
             self.lanes.iter_mut().for_each(Lane::hurry);
         }
-        self.adopt_when_due();
+        self.adopt_when_due(hurry);
         self.gather();
         self.sign();
         self.tend_when_due();

@@ -31,13 +31,12 @@ const KEEP_STATE_MICROS: i64 = 30 * 24 * 3_600 * 1_000_000;
 const KEEP_TEMPORARY_MICROS: i64 = 3_600 * 1_000_000;
 
 impl Sender {
-    pub(super) fn adopt_when_due(&mut self) {
-        let urgent = self.core.bell.is_urgent();
+    pub(super) fn adopt_when_due(&mut self, hurry: bool) {
         let due = match self.adopted {
-            None => urgent || self.began.elapsed() >= ADOPT_AFTER,
+            None => self.began.elapsed() >= ADOPT_AFTER,
             Some(adopted) => adopted.elapsed() >= ADOPT_EVERY,
         };
-        if !due {
+        if !due && !hurry {
             return;
         }
         let first = self.adopted.is_none();
@@ -52,16 +51,14 @@ impl Sender {
             self.receipts = Receipts::left(&self.core);
         }
         self.adopted = Some(Instant::now());
-        if first {
-            self.core.report().adopted = true;
-            self.core.moved.tell();
-        }
+        self.core.report().looks += 1;
+        self.core.moved.tell();
     }
 
     /// Takes over the streams of dead processes of which something waits.
     fn adopt(&mut self, first: bool) {
         let dirs = names(&self.core.layout.streams()).unwrap_or_default();
-        let mut others = 0;
+        let mut others = self.core.attachments.of_others(&self.core);
         self.trouble = None;
         for dir in dirs {
             let Some((scope, name)) = stream_of(&dir) else {
