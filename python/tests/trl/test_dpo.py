@@ -9,23 +9,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from accelerate.data_loader import SeedableRandomSampler
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from rlhf_audit_trail import AuditableRLHF
 from rlhf_audit_trail.trl import AuditCallback
 
-from .support import Bundle, bundle_of, fine_grained, settings, synthetic
+from .support import bundle_of, fine_grained, settings, synthetic
 
 
 class Trained(NamedTuple):
     trainer: Any
     output: Path
     rows: list[dict[str, str]]
-    bundle: Bundle
+    bundle: Any
 
 
-def train(directory: Path, model: Path, rows: list[dict[str, str]], **more: Any) -> Trained:
+def train(directory: Path, model: Path, rows: list[dict[str, str]], audit: bool = True, **more: Any) -> Trained:
     output = directory / "somebodys-home" / "first-dpo"
     args = DPOConfig(
         **settings(
@@ -48,14 +49,15 @@ def train(directory: Path, model: Path, rows: list[dict[str, str]], **more: Any)
         args=args,
         train_dataset=dataset,
         eval_dataset=dataset.select(range(4)),
-        callbacks=[callback],
+        callbacks=[callback] if audit else None,
     )
     trainer.train()
     trainer.save_model()
     callback.finish()
     trainer.save_state()
     auditor.close()
-    return Trained(trainer, output, rows, bundle_of(data, "first-dpo", directory / "run.rlhf-bundle"))
+    bundle = bundle_of(data, "first-dpo", directory / "run.rlhf-bundle") if audit else None
+    return Trained(trainer, output, rows, bundle)
 
 
 @pytest.fixture(scope="module", params=["synthetic", "fine-grained"])
@@ -196,3 +198,16 @@ def test_the_run_is_sealed_once_the_model_is_saved(trained: Trained) -> None:
 
 def test_the_trainer_is_as_it_was(trained: Trained) -> None:
     assert not {"training_step", "compute_loss", "_get_grad_norm"} & vars(trained.trainer).keys()
+    assert type(trained.trainer.callback_handler.train_dataloader.batch_sampler.sampler) is SeedableRandomSampler
+
+
+def test_the_model_is_the_one_that_would_have_been_trained_without_us(tmp_path: Path, model: Path) -> None:
+    saved = []
+    for audited in (True, False):
+        directory = tmp_path / str(audited)
+        directory.mkdir()
+        trained = train(directory, model, synthetic(8), audit=audited, max_steps=2, save_steps=2, eval_steps=2)
+        log = trained.trainer.state.log_history
+        timeless = [{k: v for k, v in entry.items() if "runtime" not in k and "per_second" not in k} for entry in log]
+        saved.append(((trained.output / "model.safetensors").read_bytes(), timeless))
+    assert saved[0] == saved[1]

@@ -1,4 +1,4 @@
-"""Scripts as people have them, each in a process of its own: unchanged, failing, killed, resumed, on several ranks."""
+"""Scripts as people have them, each in a process of its own: unchanged, killed and resumed, on several ranks."""
 
 from __future__ import annotations
 
@@ -75,32 +75,6 @@ def test_an_unchanged_script(tmp_path: Path, model: Path) -> None:
     assert bundle.bodies("run.started")[0]["experiment"] == "DPOTrainer"
 
 
-def test_a_failing_training_is_sealed_as_failed_and_resumed_in_a_run_that_names_it(tmp_path: Path, model: Path) -> None:
-    ending = """
-        def fail():
-            raise RuntimeError("the disk of node seven is gone")
-        trainer(callbacks=[At(3, fail)]).train()
-    """
-    assert "RuntimeError: the disk of node seven is gone" in run(tmp_path, model, ending, code=1)
-    first = found(tmp_path)
-    assert first.status == "failed"
-    assert [body["step"] for body in first.bodies("policy.updated")] == [1, 2, 3]
-    assert [body["incident"] for body in first.bodies("incident.reported")] == ["run-failed"]
-    assert first.sealed("incident.reported") == [{"description": "RuntimeError: the disk of node seven is gone"}]
-
-    run(tmp_path, model, "trainer().train(resume_from_checkpoint=True)", RLHF_AUDIT_EXPERIMENT="second")
-    runs = command("run", "list", "--data-dir", tmp_path / "audit-data", "--json")
-    ids = [run_id for run_id in runs.split('"') if len(run_id) == 26 and run_id.isalnum() and run_id.isupper()]
-    first_id = first.records[-1]["run"]
-    (second_id,) = set(ids) - {first_id}
-    second = found(tmp_path, second_id)
-    assert second.status == "completed"
-    started = second.bodies("run.started")[0]
-    assert (started["config"]["resumed.run"], started["config"]["resumed.step"]) == (first_id, 2)
-    assert started["experiment"] == "second"
-    assert [body["step"] for body in second.bodies("policy.updated")] == [3, 4]
-
-
 def test_a_killed_training_is_resumed_in_the_same_run(tmp_path: Path, model: Path) -> None:
     ending = "trainer(callbacks=[At(3, lambda: os.kill(os.getpid(), signal.SIGKILL))]).train()"
     run(tmp_path, model, ending, code=-signal.SIGKILL)
@@ -121,15 +95,12 @@ def test_what_fails_after_the_training_fails_the_run(tmp_path: Path, model: Path
     assert len(bundle.of("policy.updated")) == 4
 
 
-def test_nothing_stops_the_training_unless_that_is_asked_for(tmp_path: Path, model: Path) -> None:
-    """A data directory that cannot be one: one warning, and the training goes on; or none of it happens."""
+def test_nothing_of_ours_stops_the_training(tmp_path: Path, model: Path) -> None:
+    """A data directory that cannot be one: one warning, and the training goes on."""
     (tmp_path / "file").write_text("not a directory")
     said = run(tmp_path, model, "trainer().train(); print('trained')", RLHF_AUDIT_DATA_DIR=str(tmp_path / "file"))
     assert said.count("nothing of this training is recorded, and it goes on") == 1
     assert (tmp_path / "out" / "checkpoint-4").is_dir()
-    environ = {"RLHF_AUDIT_DATA_DIR": str(tmp_path / "file"), "RLHF_AUDIT_ON_ERROR": "raise"}
-    said = run(tmp_path, model, "trainer().train()", code=1, **environ)
-    assert "rlhf_audit_trail.errors." in said.splitlines()[-1]
 
 
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two ranks want two cores")
