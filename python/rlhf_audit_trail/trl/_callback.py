@@ -101,7 +101,7 @@ class AuditCallback(TrainerCallback):  # type: ignore[misc]
             ):
                 yield
         except BaseException as error:
-            self._failed(error)
+            self.abandon(error)
             raise
         else:
             self._trained()
@@ -123,6 +123,7 @@ class AuditCallback(TrainerCallback):  # type: ignore[misc]
             _open.append(self)
             self._session.module_norms = self._module_norms
         else:
+            self._session.restart()
             self._session.run.record_incident("training-restarted", detail=f"at-step-{state.global_step}")
         self._begun(self._session, args, state, model, sampler)
 
@@ -145,6 +146,8 @@ class AuditCallback(TrainerCallback):  # type: ignore[misc]
     def _begun(self, session: Session, args: Any, state: Any, model: Any, sampler: Any) -> None:
         # What is partitioned over ranks cannot be measured on one.
         session.model = None if _config.sharded(self._trainer) else model
+        if state.global_step > 0:
+            session.resumed_from = f"checkpoint-{state.global_step}"
         if session.first:
             _session.remember(state, session.run.id)
             session.register("train", getattr(self._trainer, "train_dataset", None))
@@ -172,12 +175,17 @@ class AuditCallback(TrainerCallback):  # type: ignore[misc]
         if not session.first:
             self.finish()
 
-    @_careful
-    def _failed(self, error: BaseException) -> None:
+    def abandon(self, error: BaseException) -> None:
+        """Ends the run as failed, or interrupted. Private to the package."""
         session = self._leave()
-        if session is not None:
+        if session is None:
+            return
+        try:
             session.fail(error, self._state.global_step, self._state.epoch)
             self._close(session)
+        except Exception as failed:
+            # The exception that ended the training is the one to hear of.
+            _warn(f"trl: how the training ended could not be recorded: {failed}")
 
     def finish(self) -> None:
         """Ends the run, if the callback began it: seals it as completed. Else that is done when the process ends."""
@@ -188,11 +196,9 @@ class AuditCallback(TrainerCallback):  # type: ignore[misc]
             session.finish()
             self._close(session)
         except AuditError as error:
-            self.trouble("finish", error)
-
-    def abandon(self, error: BaseException) -> None:
-        """Ends the run as failed: something after the training went wrong. Private to the package."""
-        self._failed(error)
+            if session.auditor.on_error == "raise":
+                raise
+            _warn(f"trl finish: {error}")
 
     def _leave(self) -> Session | None:
         session, self._session = self._session, None
@@ -254,7 +260,10 @@ class AuditCallback(TrainerCallback):  # type: ignore[misc]
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """An evaluation."""
         if self._session is not None and metrics:
-            self._session.evaluated(metrics, state.global_step, _config.model_name(kwargs.get("model")))
+            rows = getattr(kwargs.get("eval_dataloader"), "dataset", None)
+            # Between trainings anything may be evaluated on.
+            own = self._trainer is not None
+            self._session.evaluated(metrics, state.global_step, rows, own)
 
     @_careful
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
@@ -292,8 +301,11 @@ class AuditCallback(TrainerCallback):  # type: ignore[misc]
             session.run.complain(where, known)
             return
         self._broken = True
-        message = f"{where}: {error}; nothing of this training is recorded, and it goes on"
-        warnings.warn(message, AuditWarning, stacklevel=4)
+        _warn(f"{where}: {error}; nothing of this training is recorded, and it goes on")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, AuditWarning, stacklevel=5)
 
 
 def current() -> AuditCallback | None:

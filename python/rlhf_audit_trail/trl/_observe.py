@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -87,8 +88,12 @@ class Order:
 
     def draw(self, row: Any) -> None:
         """One is drawn."""
-        if isinstance(row, int) and len(self.rows) < MOST_ROWS:
-            self.rows.append(row)
+        try:
+            number = operator.index(row)
+        except TypeError:
+            number = -1
+        if number >= 0 and len(self.rows) < MOST_ROWS:
+            self.rows.append(number)
         else:
             self.complete = False
 

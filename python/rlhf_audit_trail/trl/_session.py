@@ -44,11 +44,13 @@ class Session:
         self.model: Any = None
         self.module_norms: Literal["auto", "always", "never"] = "auto"
         self.order = Order()
+        #: The checkpoint that the training goes on from.
+        self.resumed_from: str | None = None
         self._step: Step | None = None
         self._pending: dict[str, Any] | None = None
         self._parent: str | None = None
+        self._saved_at: int | None = None
         self._datasets: dict[str, str] = {}
-        self._samples: dict[str, int] = {}
         self._evaluated: dict[str, Any] = {}
         self._fresh: list[str] = []
         self._consumed: list[str] = []
@@ -67,7 +69,6 @@ class Session:
         named = getattr(getattr(dataset, "info", None), "dataset_name", None)
         name = f"{named} ({role})" if named else role
         self._datasets[role] = name
-        self._samples[role] = len(dataset)
         rows = len(dataset) <= MOST_ROWS or not getattr(dataset, "cache_files", None)
         self.run.register_dataset(dataset, name=name, splits={role: len(dataset)}, rows=rows)
 
@@ -83,6 +84,11 @@ class Session:
         self.run.record("metric.logged", body, attachments={"row_order": self.run.spool.attach(lines)})
 
     # Updates.
+
+    def restart(self) -> None:
+        """What was begun of an update comes to nothing."""
+        self.flush_update()
+        self._step = None
 
     @property
     def step(self) -> Step:
@@ -139,8 +145,11 @@ class Session:
         phase = "train" if evaluation is None else "test" if evaluation.startswith("test") else "validation"
         self.run.log_metrics(numbers, step=step, epoch=epoch, phase=phase)
 
-    def evaluated(self, metrics: Mapping[str, Any], step: int, model: str) -> None:
-        """An evaluation's result: what was logged of it has the trainer's own metrics too."""
+    def evaluated(self, metrics: Mapping[str, Any], step: int, rows: Any, own: bool) -> None:
+        """An evaluation's result, on so many rows, of the trainer's own data set or of another.
+
+        What was logged of it has the trainer's own metrics too.
+        """
         numbers = {name: value for name, value in metrics.items() if name != "epoch" and _is_number(value)}
         logged, self._evaluated = self._evaluated, {}
         if numbers.items() <= logged.items():
@@ -151,9 +160,10 @@ class Session:
         self.run.log_evaluation(
             name,
             numbers,
-            dataset=self._datasets.get(name) or self._datasets.get("eval"),
-            samples=self._samples.get(name) or self._samples.get("eval"),
-            model=self._parent or model,
+            dataset=self._datasets.get(name) if own else None,
+            samples=len(rows) if hasattr(rows, "__len__") else None,
+            # The weights as they are now have a name only where they were saved.
+            model=self._parent if self._saved_at == step else None,
             step=step,
         )
 
@@ -164,13 +174,13 @@ class Session:
         self.flush_update()
         if not self.first:
             return
-        parent = self._parent or _config.model_name(self.model if model is None else model)
+        parent = self._parent or self.resumed_from or _config.model_name(self.model if model is None else model)
         with _without_checkpoints(path) as folder:
             written = self.run.checkpoint(
                 folder, name=path.absolute().name[-128:] or "model", model=model, epoch=epoch, step=step, parent=parent
             )
         if written is not None:
-            self._parent = path.absolute().name[-128:]
+            self._parent, self._saved_at = path.absolute().name[-128:], step
 
     # Rewards.
 

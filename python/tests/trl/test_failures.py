@@ -82,6 +82,7 @@ def test_a_failed_training_and_the_run_that_goes_on_from_it(
     assert (started["config"]["resumed.run"], started["config"]["resumed.step"]) == (before, 2)
     assert started["experiment"] == "second"
     assert [body["step"] for body in second.bodies("policy.updated")] == [3, 4]
+    assert [body["parent"] for body in second.bodies("model.checkpoint")] == ["checkpoint-2"]
 
 
 def test_interruption(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,9 @@ def test_an_unchanged_script(tmp_path: Path, model: Path) -> None:
     assert [body["step"] for body in bundle.bodies("policy.updated")] == [1, 2, 3, 4]
     assert [body["name"] for body in bundle.bodies("model.checkpoint")] == ["checkpoint-2", "checkpoint-4", "out"]
     # After the training, and of this run all the same.
-    assert [body["step"] for body in bundle.bodies("evaluation.completed")] == [4]
+    (evaluation,) = bundle.bodies("evaluation.completed")
+    assert (evaluation["step"], evaluation["samples"], evaluation["model"]) == (4, 16, "out")
+    assert "dataset" not in evaluation  # not the one it was registered for
     assert bundle.bodies("run.started")[0]["experiment"] == "DPOTrainer"
 
 
