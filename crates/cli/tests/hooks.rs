@@ -166,6 +166,10 @@ fn label_studio_delivers_as_the_example_does() {
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines.len(), 4, "{said}");
     assert!(lines[0].starts_with("ANNOTATION_CREATED"), "{said}");
+    // The run that the hook has started is the server's, and ends when somebody says so.
+    desk.ok(&[&["run", "seal", "studio"][..], &at].concat());
+    let shown = desk.json(&[&["run", "show", "studio"][..], &at].concat());
+    assert_eq!(shown["run"]["status"], "completed");
     server.stop();
     let kinds = kinds(&desk, "feedback");
     let count = |kind: &str| kinds.get(kind).copied().unwrap_or(0);
