@@ -9,9 +9,10 @@ mod proxy;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{io, thread};
+use std::{fs, io, thread};
 
 pub use objects::{
     BUCKET, Bucket, azure, azure_options, careless_gcs, gcs_options, s3, s3_options,
@@ -68,7 +69,7 @@ impl Service {
 
     /// Whether the server is there; it may be a zombie of its keeper for a moment.
     fn runs(&self) -> bool {
-        std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
+        fs::read_to_string(format!("/proc/{}/stat", self.pid))
             .is_ok_and(|stat| !stat.contains(") Z "))
     }
 }
@@ -97,4 +98,26 @@ fn free_port() -> io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?
         .local_addr()?
         .port())
+}
+
+/// A Python that can import a package of this name, which `scripts/needs.sh` has put into an environment of its own.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn python(package: &str) -> PathBuf {
+    installed(package).join("bin/python")
+}
+
+/// Where `scripts/needs.sh` has put a service, whatever its version.
+fn installed(name: &str) -> PathBuf {
+    let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/services");
+    let found = fs::read_dir(&services).into_iter().flatten();
+    found
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| {
+            let named = path.file_name().and_then(|file| file.to_str());
+            named.is_some_and(|file| file.starts_with(name)) && path.join("done").exists()
+        })
+        .unwrap_or_else(|| panic!("{name} is missing; run `scripts/needs.sh {name}`"))
 }

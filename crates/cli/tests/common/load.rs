@@ -13,10 +13,8 @@ use record::{
 };
 use serde_json::json;
 use testkit::log::SeededEntropy;
-use tlog::tile::tiles_for_size;
-use tlog::{EntryBundle, TileLevel, TreeSize};
 
-use super::{ADMIN, Desk, Server};
+use super::{ADMIN, Desk, Server, entries};
 
 /// The machine's clock.
 #[derive(Debug)]
@@ -296,17 +294,8 @@ fn account(desk: &Desk, producers: &[Producer]) -> u64 {
     leaves.len() as u64
 }
 
-/// The leaf hashes of a log's records, from its entry bundles.
+/// The leaf hashes of a log's records.
 fn leaves(log: &Path) -> Vec<Hash> {
-    let note = std::fs::read_to_string(log.join("checkpoint")).unwrap();
-    let size = note.lines().nth(1).unwrap().parse().unwrap();
-    let mut leaves = Vec::new();
-    let bundles = tiles_for_size(TreeSize(size)).filter(|id| id.level() == TileLevel::Entries);
-    for id in bundles {
-        let bytes = std::fs::read(log.join(id.path())).unwrap();
-        let bundle = EntryBundle::parse(&bytes, id.width()).unwrap();
-        leaves.extend(bundle.into_iter().map(tlog::leaf_hash));
-    }
-    assert_eq!(leaves.len() as u64, size);
-    leaves
+    let entries = entries(log);
+    entries.iter().map(|entry| tlog::leaf_hash(entry)).collect()
 }

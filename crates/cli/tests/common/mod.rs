@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
+use tlog::tile::tiles_for_size;
+use tlog::{EntryBundle, TileLevel, TreeSize};
 
 /// A working directory in which the command runs as a user would run it.
 pub(crate) struct Desk {
@@ -264,6 +266,21 @@ pub(crate) fn shared(name: &str) -> Option<PathBuf> {
         return None;
     }
     Some(path)
+}
+
+/// The bytes of a published log's records, from its entry bundles.
+pub(crate) fn entries(log: &Path) -> Vec<Vec<u8>> {
+    let note = std::fs::read_to_string(log.join("checkpoint")).unwrap();
+    let size = note.lines().nth(1).unwrap().parse().unwrap();
+    let mut entries = Vec::new();
+    let bundles = tiles_for_size(TreeSize(size)).filter(|id| id.level() == TileLevel::Entries);
+    for id in bundles {
+        let bytes = std::fs::read(log.join(id.path())).unwrap();
+        let bundle = EntryBundle::parse(&bytes, id.width()).unwrap();
+        entries.extend(bundle.into_iter().map(<[u8]>::to_vec));
+    }
+    assert_eq!(entries.len() as u64, size);
+    entries
 }
 
 /// Waits until something is so; fails after a minute.

@@ -28,11 +28,12 @@ const PROMPT: [&str; 8] = [
     "history",
 ];
 const CORRECTION: [&str; 5] = ["correct", "rewrit", "edit", "revis", "improve"];
-const RATIONALE: [&str; 6] = [
+const RATIONALE: [&str; 7] = [
     "rationale",
     "reason",
     "why",
-    "explan",
+    "explain",
+    "explanation",
     "justif",
     "motivation",
 ];

@@ -3,12 +3,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Service, free_port, wait_until};
+use super::{Service, free_port, installed, wait_until};
 
 /// A running object store.
 #[derive(Debug)]
@@ -213,17 +212,4 @@ pub fn gcs_options(port: u16) -> Vec<(String, String)> {
 fn owned(options: &[(&str, &str)]) -> Vec<(String, String)> {
     let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
     options.iter().map(owned).collect()
-}
-
-/// Where `scripts/needs.sh` has put a service, whatever its version.
-fn installed(name: &str) -> PathBuf {
-    let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/services");
-    let found = fs::read_dir(&services).into_iter().flatten();
-    found
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| {
-            let named = path.file_name().and_then(|file| file.to_str());
-            named.is_some_and(|file| file.starts_with(name)) && path.join("done").exists()
-        })
-        .unwrap_or_else(|| panic!("{name} is missing; run `scripts/needs.sh {name}`"))
 }
