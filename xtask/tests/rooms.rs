@@ -30,7 +30,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Not a room: it calls the readers of all of them.
     (
         "fuzz-targets",
-        &["tlog", "record", "store", "ledger", "verify", "client"],
+        &[
+            "tlog", "record", "store", "ledger", "verify", "client", "weights", "import",
+        ],
     ),
     // Not a room, but held to the faces a user has: it measures the binary.
     ("benches", &["record", "client"]),

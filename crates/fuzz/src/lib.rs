@@ -17,6 +17,7 @@ mod bundle;
 mod bytes;
 mod example;
 mod journal;
+mod manifest;
 mod note;
 mod policy;
 mod proof;
@@ -29,10 +30,12 @@ mod state;
 mod submission;
 mod tile;
 mod timestamp;
+mod weights;
 
 pub use add_checkpoint::add_checkpoint;
 pub use bundle::bundle;
 pub use journal::journal;
+pub use manifest::manifest;
 pub use note::note;
 pub use policy::policy;
 pub use proof::proof;
@@ -44,6 +47,7 @@ pub use state::state;
 pub use submission::submission;
 pub use tile::tile;
 pub use timestamp::timestamp;
+pub use weights::weights;
 
 /// A target: its name, as in `fuzz/fuzz_targets` and `fuzz/corpus`, and what it does with input.
 pub type Target = (&'static str, fn(&[u8]));
@@ -53,6 +57,7 @@ pub const TARGETS: &[Target] = &[
     ("add_checkpoint", add_checkpoint),
     ("bundle", bundle),
     ("journal", journal),
+    ("manifest", manifest),
     ("note", note),
     ("policy", policy),
     ("proof", proof),
@@ -64,4 +69,5 @@ pub const TARGETS: &[Target] = &[
     ("submission", submission),
     ("tile", tile),
     ("timestamp", timestamp),
+    ("weights", weights),
 ];

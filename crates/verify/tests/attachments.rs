@@ -19,7 +19,12 @@ type Contents = BTreeMap<[u8; 32], Vec<u8>>;
 
 /// A sealed run whose records name three attachments, one of them twice, and the attachments.
 fn run() -> (LogBuilder, String, Contents) {
-    let contents: Contents = [b"one".to_vec(), Vec::new(), vec![7; 600_000]]
+    run_with(600_000)
+}
+
+/// The largest of them so long.
+fn run_with(largest: usize) -> (LogBuilder, String, Contents) {
+    let contents: Contents = [b"one".to_vec(), Vec::new(), vec![7; largest]]
         .into_iter()
         .map(|bytes| (tlog::sha256(&bytes), bytes))
         .collect();
@@ -215,4 +220,23 @@ fn those_beside_a_log_are_read_and_those_missing_counted() {
     fs::rename(dir.path().join("log"), &alone).unwrap();
     let report = common::check(&alone, &log.policy(), &options);
     assert_eq!(counts(&report), (3, 0, 0, 3));
+}
+
+/// A bundle that was written once is readable for ever. `UPDATE_GOLDEN=1` writes it, where its log is made otherwise.
+#[test]
+fn a_bundle_of_the_third_version_stays_readable() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let (path, policy) = (golden.join("attached.v3"), golden.join("policy"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        let (log, run, contents) = run_with(300);
+        fs::create_dir_all(&golden).unwrap();
+        fs::write(&path, bundle(&log, &run, &contents)).unwrap();
+        fs::write(&policy, log.policy_text()).unwrap();
+    }
+    let bytes = fs::read(&path).unwrap();
+    assert!(bytes.starts_with(b"rlhf-audit-bundle/v3\n"));
+    let policy = tlog::Policy::parse(&fs::read(&policy).unwrap()).unwrap();
+    let report = verify::bundle(&path, &policy, &Options::default()).unwrap();
+    assert_eq!(report.verdict, Verdict::Verified, "{report}");
+    assert_eq!(counts(&report), (3, 3, 303, 0));
 }

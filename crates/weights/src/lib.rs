@@ -16,6 +16,9 @@ mod compare;
 mod engine;
 mod error;
 mod file;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod lane;
 mod layout;

@@ -11,4 +11,5 @@ mod folder;
 mod form;
 mod models;
 mod safetensors;
+mod spec;
 mod torch;
