@@ -42,7 +42,7 @@ fn stream_here(spool: &Spool, name: &str) -> SpooledStream {
 fn write_on(stream: &SpooledStream, first: u64, count: u64) {
     let mut number = first;
     while number < first + count {
-        let batch = if number % 3 == 0 { 7 } else { 1 };
+        let batch = if number.is_multiple_of(3) { 7 } else { 1 };
         let batch = batch.min(first + count - number);
         let drafts = (number..number + batch).map(numbered).collect();
         for name in stream.write_all(drafts).unwrap() {

@@ -99,7 +99,7 @@ proptest! {
         fs::write(&path, &bytes[..cut as usize]).unwrap();
 
         let whole = |end: &&End| end.0 < last.first_seq || end.1 <= cut;
-        let expected = ends.iter().filter(whole).next_back().map_or(0, |end| end.2);
+        let expected = ends.iter().rfind(whole).map_or(0, |end| end.2);
         let left = take_over(dir.path(), 0).unwrap();
         prop_assert!(left.damaged.is_none());
         prop_assert_eq!(left.next_seq, expected);
