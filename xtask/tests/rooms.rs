@@ -10,7 +10,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("tlog", &[]),
     ("record", &["tlog"]),
     ("store", &["tlog", "record"]),
-    ("verify", &["tlog", "record"]),
+    ("weights", &["record"]),
+    ("verify", &["tlog", "record", "weights"]),
     ("monitor", &["tlog", "record", "verify"]),
     ("import", &["record"]),
     ("report", &["tlog", "record"]),
@@ -21,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Not a room: it calls the readers of all of them.
     (
         "fuzz-targets",
-        &["tlog", "record", "store", "ledger", "verify"],
+        &["tlog", "record", "store", "ledger", "verify", "client"],
     ),
     // Not a room, but held to the faces a user has: it measures the binary.
     ("benches", &["record", "client"]),

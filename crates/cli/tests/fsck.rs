@@ -422,6 +422,95 @@ fn sealed_values_are_held_against_their_records() {
     });
 }
 
+/// The path of the attachment with these bytes.
+fn attachment(bytes: &[u8]) -> String {
+    let name = record::Sha256(tlog::sha256(bytes)).to_string();
+    format!("attachments/{}/{name}", &name[..2])
+}
+
+/// The ledger of [`RECORDED`], with a record that names two attachments.
+fn attached() -> Desk {
+    let desk = recorded();
+    let named: Vec<String> = [&b"one"[..], b"another"]
+        .into_iter()
+        .map(|bytes| {
+            put(&desk, &attachment(bytes), bytes);
+            let sha256 = record::Sha256(tlog::sha256(bytes));
+            format!(r#"{{"bytes":{},"sha256":"{sha256}"}}"#, bytes.len())
+        })
+        .collect();
+    let event = format!(
+        r#"{{"kind":"metric.logged","body":{{"metrics":{{"loss":1}}}},"attachments":{{"a":{},"b":{}}}}}"#,
+        named[0], named[1]
+    );
+    let output = desk.run_with(&["append", "--run", "first"], event.as_bytes());
+    assert!(
+        output.status.success(),
+        "{}",
+        text(&output.stdout, &output.stderr)
+    );
+    desk
+}
+
+#[test]
+fn attachments_are_held_against_their_names_and_the_records() {
+    let desk = attached();
+    let report = fsck(&desk, 0, false);
+    assert_eq!(report["attachments"], 2, "{report}");
+    // One that no record names is no damage: its producer may still be about to.
+    put(&desk, &attachment(b"unnamed"), b"unnamed");
+    let report = fsck(&desk, 0, false);
+    assert!(
+        report["notes"].to_string().contains("named by no record"),
+        "{report}"
+    );
+    desk.verified();
+
+    let damage = |expected: &[&str], says: &str, damage: &dyn Fn(&Desk)| {
+        let desk = attached();
+        damage(&desk);
+        let report = fsck(&desk, 1, false);
+        assert_eq!(faults(&report), expected, "{report}");
+        assert!(report.to_string().contains(says), "{report}");
+        desk
+    };
+    let desk = damage(&["attachment-missing"], "put them again", &|desk| {
+        remove(desk, &attachment(b"one"));
+    });
+    // `verify` counts it and says so; the records are as they were.
+    let report = desk.verified();
+    assert_eq!(report["absent_attachments"]["total"], 1, "{report}");
+
+    let desk = damage(&["attachment-damaged"], "which replaces it", &|desk| {
+        flip(desk, &attachment(b"another"), 3);
+    });
+    desk.fails(
+        1,
+        &["verify", "audit-data", "--policy", "audit-data/policy"],
+    );
+    // As the advice has it: the same bytes once more.
+    let server = common::Server::start(&desk);
+    let client = common::load::client(&server.url);
+    let mut again = std::io::Cursor::new(b"another");
+    client.put_attachment(&mut again).unwrap();
+    server.stop();
+    fsck(&desk, 0, false);
+
+    damage(&["attachment-damaged"], "SHA-256", &|desk| {
+        change(desk, &attachment(b"one"), Vec::clear);
+    });
+    let desk = damage(&["surplus"], "no attachment has", &|desk| {
+        put(desk, "attachments/ab/notes.txt", b"x");
+        put(
+            desk,
+            &attachment(b"one").replacen("attachments/", "attachments/0", 1),
+            b"one",
+        );
+    });
+    fsck(&desk, 0, true);
+    assert_eq!(fsck(&desk, 0, false)["attachments"], 2);
+}
+
 #[test]
 fn a_journal_that_disagrees_is_evidence() {
     let append = |desk: &Desk, first: u64| {

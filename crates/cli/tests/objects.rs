@@ -6,7 +6,7 @@ mod common;
 
 use std::process::Output;
 
-use common::{Desk, text};
+use common::{Desk, Server, text};
 use serde_json::Value;
 use testkit::services::{self, BUCKET};
 
@@ -53,6 +53,20 @@ impl Cloud {
     }
 }
 
+/// Puts an attachment of several parts through a server, and reads it back.
+fn attach(cloud: &Cloud, place: &[&str]) -> record::Attachment {
+    let server = Server::start_in(&cloud.desk, place, &cloud.variables);
+    let client = common::load::client(&server.url);
+    let content: Vec<u8> = (0..20_000_000_u32).map(|n| (n / 11) as u8).collect();
+    let mut source = std::io::Cursor::new(&content);
+    let attachment = client.put_attachment(&mut source).unwrap();
+    let mut found = Vec::new();
+    client.attachment(&attachment.sha256, &mut found).unwrap();
+    assert!(found == content);
+    server.stop();
+    attachment
+}
+
 /// Makes a ledger at `place`, records there, brings it to a directory and verifies it.
 fn works(cloud: &Cloud, place: &[&str]) {
     let at = |args: &[&'static str]| -> Vec<&str> { [args, place].concat() };
@@ -61,10 +75,21 @@ fn works(cloud: &Cloud, place: &[&str]) {
     for _ in 0..3 {
         cloud.ok(&at(&["append", "--run", "first"]), EVENT);
     }
+    let attachment = attach(cloud, place);
+    let event = format!(
+        r#"{{"kind":"metric.logged","body":{{"metrics":{{"loss":1}}}},"attachments":{{"a":{{"bytes":{},"sha256":"{}"}}}}}}"#,
+        attachment.bytes, attachment.sha256
+    );
+    cloud.ok(&at(&["append", "--run", "first"]), event.as_bytes());
+    let sound: Value = cloud.json(&at(&["fsck", "--json"]));
+    assert_eq!(sound["attachments"], 1, "{sound}");
     let back = at(&["migrate", "--json", "--to-data-dir", "back"]);
     let report = cloud.json(&back);
     assert_eq!(report["verified"]["verdict"], "verified", "{report}");
     assert_eq!(report["verified"]["counts"]["opened"], 6, "{report}");
+    let counts = &report["verified"]["counts"];
+    assert_eq!(counts["attachments_checked"], 1, "{report}");
+    assert_eq!(counts["attachment_bytes"], attachment.bytes, "{report}");
     let policy = "back/policy";
     let args = ["verify", "back", "--json", "--policy", policy, "--openings"];
     assert_eq!(cloud.json(&args)["verdict"], "verified");

@@ -1,5 +1,5 @@
-//! `kill -9` again and again while several clients append, sealed values too: what was acknowledged is there once and
-//! can be opened, a request is there whole or not at all, and no checkpoint is contradicted (I1 to I5).
+//! `kill -9` again and again while several clients append, sealed values and attachments too: what was acknowledged is
+//! there once and can be opened, and so is what it names, a request is there whole or not at all, and no checkpoint is contradicted (I1 to I5).
 //!
 //! `SOAK_ROUNDS` says how often (`make soak`: 1,000), `SOAK_SEED` draws other moments and requests.
 
@@ -27,7 +27,10 @@ fn what_was_acknowledged_survives_kill_9_under_load() {
     let (rounds, seed) = (setting("SOAK_ROUNDS", 50), setting("SOAK_SEED", 1));
     let dice = Dice::new(seed);
     let desk = Desk::with_ledger();
-    let mut crew = Producer::crew(CLIENTS, seed + 1);
+    let mut crew: Vec<_> = Producer::crew(CLIENTS, seed + 1)
+        .into_iter()
+        .map(Producer::attaching)
+        .collect();
     let began = Instant::now();
     let mut during_start = 0;
     // The run is there before the others write to it.
@@ -47,10 +50,11 @@ fn what_was_acknowledged_survives_kill_9_under_load() {
             let size = settle(&desk, &mut crew);
             let acknowledged: usize = crew.iter().map(|one| one.acknowledged.len()).sum();
             let sealed: u64 = crew.iter().map(|one| one.sealed).sum();
+            let attached: u64 = crew.iter().map(|one| one.attached).sum();
             let unheard: u64 = crew.iter().map(|one| one.recorded_unheard).sum();
             eprintln!(
                 "{round} kills under load and {during_start} at the start in {} s: {acknowledged} records acknowledged, \
-                 {sealed} sealed values, {unheard} requests recorded and not answered, log of {size}: all accounted for",
+                 {sealed} sealed values, {attached} attachments, {unheard} requests recorded and not answered, log of {size}: all accounted for",
                 began.elapsed().as_secs()
             );
         }

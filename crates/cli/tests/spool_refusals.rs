@@ -32,7 +32,8 @@ fn through(server: &Server) -> (Proxy, String) {
 
 fn answer(status: &str, headers: &str, body: &str) -> Fault {
     let text = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\n{headers}content-length: {}\r\n\r\n{body}",
+        "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-type: application/problem+json\r\n{headers}content-length: \
+         {}\r\n\r\n{body}",
         body.len()
     );
     Fault::Answer(Box::leak(text.into_boxed_str()))
@@ -425,13 +426,17 @@ fn a_promise_that_is_not_kept_is_written_down() {
     eventually("there is a receipt", || {
         stream.receipts().unwrap().len() == 1
     });
-    // The log shows an old checkpoint for ever.
-    let note = Client::new(&server.url, None)
-        .unwrap()
-        .checkpoint()
-        .unwrap();
-    let stale = answer("200 OK", "", &note);
-    proxy.plan("GET /log/checkpoint", usize::MAX, stale);
+    // From now on the log shows the checkpoint that it has shown last.
+    proxy.plan("GET /log/checkpoint", usize::MAX, Fault::Lose);
+    let logs = desk.path("spool/checkpoints/logs");
+    let log = logs.read_dir().unwrap().next().unwrap().unwrap().path();
+    let note = std::fs::read_to_string(log.join("checkpoint")).unwrap();
+    proxy.heal();
+    proxy.plan(
+        "GET /log/checkpoint",
+        usize::MAX,
+        answer("200 OK", "", &note),
+    );
     let writing = write_until(&spool, &stream, || !spool.status().incidents.is_empty());
     let incidents = spool.status().incidents;
     assert_eq!(incidents[0].what, IncidentKind::PromiseBroken);
@@ -503,4 +508,77 @@ fn a_run_that_is_not_there_yet_is_waited_for() {
     spool.close(LONG).unwrap();
     server.stop();
     desk.verified();
+}
+
+#[test]
+fn a_seal_that_another_stream_has_outrun_is_made_again() {
+    let desk = Desk::with_ledger();
+    let server = Server::start(&desk);
+    let (proxy, url) = through(&server);
+    let spool = open(&desk.path("spool"), &url);
+    let stream = start_run(&spool, "outrun");
+    let run = run_id(&stream);
+    spool.flush(LONG).unwrap();
+    // As if a stream had grown between the question and the seal.
+    proxy.plan("run.sealed", 2, problem(422, "bad-seal", 1));
+    stream.seal(RunStatus::Completed, LONG).unwrap();
+    assert_eq!(proxy.struck(), 2);
+    let client = Client::new(&server.url, Some(ADMIN)).unwrap();
+    assert_eq!(client.run(run.as_str()).unwrap().status, "completed");
+
+    // The same where the process that wrote the seal is gone.
+    let stream = start_run(&spool, "outrun and killed");
+    let run = run_id(&stream);
+    spool.flush(LONG).unwrap();
+    proxy.plan("run.sealed", usize::MAX, answer("503 Busy", "", "<html>"));
+    let later = stream.seal(RunStatus::Aborted, Duration::from_millis(800));
+    assert!(
+        matches!(later, Err(SpoolError::Timeout { .. })),
+        "{later:?}"
+    );
+    drop((stream, spool));
+    let elsewhere = open(&desk.path("elsewhere"), &server.url);
+    let rank1 = elsewhere.join_run(run, "rank1").unwrap();
+    rank1.write(numbered(1)).unwrap();
+    elsewhere.close(LONG).unwrap();
+    proxy.heal();
+    let spool = open(&desk.path("spool"), &url);
+    eventually("the run is sealed", || {
+        client
+            .run(run.as_str())
+            .is_ok_and(|run| run.status == "aborted")
+    });
+    spool.close(LONG).unwrap();
+    let mut sealed = Vec::new();
+    eventually("the seal is published", || {
+        sealed = bodies(&server.url, run.as_str(), "run.sealed");
+        !sealed.is_empty()
+    });
+    assert_eq!(sealed[0]["streams"].as_array().unwrap().len(), 2);
+    server.stop();
+    desk.verified();
+}
+
+#[test]
+fn a_closed_ledger_keeps_everything_where_it_is() {
+    let desk = Desk::with_ledger();
+    let server = Server::start(&desk);
+    let (proxy, url) = through(&server);
+    let spool = open(&desk.path("spool"), &url);
+    let stream = start_run(&spool, "closed");
+    spool.flush(LONG).unwrap();
+    proxy.plan(
+        "POST /v1/records",
+        usize::MAX,
+        problem(410, "ledger-closed", 1),
+    );
+    stream.write(numbered(0)).unwrap();
+    match spool.flush(LONG) {
+        Err(SpoolError::Refused { problem, kept, .. }) => {
+            assert_eq!(problem.code, "ledger-closed");
+            assert!(!files(&kept, "seg").is_empty());
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(spool.status().waiting_records > 0);
 }

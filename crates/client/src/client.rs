@@ -16,8 +16,8 @@ use crate::memory::{Guard, Memory, Seen};
 use crate::retry::RetryPolicy;
 use crate::transport::{Patience, Payload, Transport};
 use crate::types::{
-    Appended, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage, RecordQuery,
-    RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,
+    Appended, BundleParts, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage,
+    RecordQuery, RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,
 };
 
 /// Publishing takes a quarter of a second.
@@ -292,7 +292,31 @@ impl Client {
         openings: bool,
         out: &mut impl Write,
     ) -> Result<u64, ClientError> {
-        let path = format!("/v1/runs/{}/bundle?openings={openings}", encode(run));
+        let parts = BundleParts {
+            openings,
+            ..BundleParts::default()
+        };
+        self.bundle_with(run, parts, out)
+    }
+
+    /// As [`Client::bundle`], with the parts that are named.
+    ///
+    /// # Errors
+    /// As [`Client::bundle`].
+    pub fn bundle_with(
+        &self,
+        run: &str,
+        parts: BundleParts,
+        out: &mut impl Write,
+    ) -> Result<u64, ClientError> {
+        let BundleParts {
+            openings,
+            attachments,
+        } = parts;
+        let mut path = format!("/v1/runs/{}/bundle?openings={openings}", encode(run));
+        if !attachments {
+            path.push_str("&attachments=false");
+        }
         self.download(&path, "bundle", &mut |piece| out.write_all(piece))
     }
 

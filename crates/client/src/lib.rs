@@ -8,6 +8,8 @@
 mod attachments;
 mod client;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod joined;
 mod memory;
 mod recorder;
@@ -24,6 +26,6 @@ pub use recorder::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Recorder};
 pub use retry::RetryPolicy;
 pub use tsa::TimeStampingAuthority;
 pub use types::{
-    Appended, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage, RecordQuery,
-    RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,
+    Appended, BundleParts, CardFormat, LoggedRecord, NewRun, NewToken, Receipt, RecordPage,
+    RecordQuery, RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait,
 };

@@ -170,6 +170,25 @@ pub struct RecordPage {
     pub next: Option<u64>,
 }
 
+/// What a bundle is to hold besides its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BundleParts {
+    /// The keys and values of what is sealed, in the clear; for admins.
+    pub openings: bool,
+    /// The attachments that its records name.
+    pub attachments: bool,
+}
+
+impl Default for BundleParts {
+    /// Everything but sealed values.
+    fn default() -> Self {
+        Self {
+            openings: false,
+            attachments: true,
+        }
+    }
+}
+
 /// How a model card is to look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CardFormat {

@@ -31,21 +31,26 @@ pub(crate) fn verdict(data: &[u8]) -> Verdict {
 fn frame(data: &[u8]) -> Option<Vec<Vec<u8>>> {
     let mut reader = Reader::new(data).ok()?;
     let header = reader.header().clone();
-    let mut again = Writer::with_timestamps(
-        Vec::new(),
-        &header.run,
-        &header.checkpoint,
-        &header.timestamps,
-        &header.proof,
-        header.entries,
-    )
-    .expect("a header as it was read");
+    let mut again = Writer::begin(Vec::new(), &header).expect("a header as it was read");
     let mut records = Vec::new();
     while let Some(entry) = reader.next_entry().ok()? {
         again
             .entry(entry.index, &entry.record, &entry.openings)
             .expect("an entry as it was read");
         records.push(entry.record);
+    }
+    while let Some(attached) = reader.next_attachment().ok()? {
+        let mut bytes = Vec::new();
+        let mut piece = [0; 4096];
+        loop {
+            match reader.piece(&mut piece).ok()? {
+                0 => break,
+                read => bytes.extend_from_slice(&piece[..read]),
+            }
+        }
+        again
+            .attachment(attached.sha256, attached.bytes, &mut bytes.as_slice())
+            .expect("an attachment as it was read");
     }
     let again = again.finish().expect("as many entries as announced");
     assert!(again == data, "a bundle is written as read");

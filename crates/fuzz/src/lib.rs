@@ -24,6 +24,7 @@ mod record;
 mod rfc9162;
 mod rotation;
 mod sealed;
+mod spool;
 mod state;
 mod submission;
 mod tile;
@@ -38,6 +39,7 @@ pub use proof::proof;
 pub use record::record;
 pub use rotation::rotation;
 pub use sealed::sealed;
+pub use spool::spool;
 pub use state::state;
 pub use submission::submission;
 pub use tile::tile;
@@ -57,6 +59,7 @@ pub const TARGETS: &[Target] = &[
     ("record", record),
     ("rotation", rotation),
     ("sealed", sealed),
+    ("spool", spool),
     ("state", state),
     ("submission", submission),
     ("tile", tile),

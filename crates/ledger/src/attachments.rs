@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{self, Read};
 use std::sync::{PoisonError, RwLock};
 
-use record::{Record, Sha256};
+use record::{MAX_ATTACHMENT_BYTES, Record, Sha256};
 use sha2::Digest as _;
 use store::{OpenObject, StoreError};
 use thiserror::Error;
@@ -16,8 +16,8 @@ use crate::error::{AppendCode, AppendError, LedgerError};
 use crate::ledger::Ledger;
 use crate::shared::Shared;
 
-/// The most bytes of one attachment: 256 MiB. The manifest of a model with a hundred thousand tensors has 20.
-pub const MAX_ATTACHMENT_BYTES: u64 = 256 << 20;
+/// How a record begins that names any: in canonical form this is its first member.
+pub(crate) const NAMES_ATTACHMENTS: &[u8] = b"{\"attachments\":";
 /// Where they lie.
 pub(crate) const PREFIX: &str = "attachments";
 /// How many are known to be there without looking; some 100 bytes each.

@@ -1,24 +1,50 @@
 //! Writing a run into one file with which it is verified offline. The frame is `verify::bundle`'s.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 
 use record::kinds::ProducerEnrolled;
-use record::{CommitmentKey, Kind, PublicKey, Record, RunId, Scope, to_bundle_openings};
+use record::{CommitmentKey, Kind, PublicKey, Record, RunId, Scope, Sha256, to_bundle_openings};
+use verify::bundle::{Header, Writer};
 use verify::{SealedField, SealedState};
 
 use crate::LedgerError;
+use crate::attachments::NAMES_ATTACHMENTS;
 use crate::ledger::Ledger;
 use crate::opener::Opener;
 
+/// Takes a record and its index.
+type ShowRecord<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), LedgerError>;
+
 const BUNDLE: u64 = 256;
 const INDEX_PAGE: usize = 1_024;
+
+/// What a bundle is to hold besides its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BundleParts {
+    /// The keys and values of what is sealed, in the clear.
+    pub openings: bool,
+    /// The attachments that its records name, as far as they are there.
+    pub attachments: bool,
+}
+
+impl Default for BundleParts {
+    /// Everything but sealed values.
+    fn default() -> Self {
+        Self {
+            openings: false,
+            attachments: true,
+        }
+    }
+}
 
 /// What a bundle came to hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BundleInfo {
     /// Records of the run, and of the ledger where they concern it.
     pub records: u64,
+    /// Attachments that they name.
+    pub attachments: u64,
     /// Bytes written.
     pub bytes: u64,
     /// The size of the log whose checkpoint is in it.
@@ -27,8 +53,8 @@ pub struct BundleInfo {
 
 impl Ledger {
     /// Writes the bundle of a run: every published record of it, and the records of the scope
-    /// `ledger` that name it or enrol its producers' keys. With `openings`, sealed values are in it
-    /// in the clear, but those that were erased.
+    /// `ledger` that name it or enrol its producers' keys. With openings, sealed values are in it
+    /// in the clear, but those that were erased. An attachment that is not there is left out.
     ///
     /// # Errors
     /// [`LedgerError::NotFound`] if nothing of the run is published; a file cannot be read; `out`
@@ -36,7 +62,7 @@ impl Ledger {
     pub fn bundle(
         &self,
         run: RunId,
-        openings: bool,
+        parts: BundleParts,
         out: &mut dyn Write,
     ) -> Result<BundleInfo, LedgerError> {
         let shared = self.shared();
@@ -62,45 +88,98 @@ impl Ledger {
         let published = shared.reader.best_for(end, published).ok_or_else(missing)?;
         let size = published.checkpoint.size;
         let timestamp = self.timestamp_for(run_end, size)?;
-        let proof = shared.reader.multiproof(size, &indices)?;
+        let attachments = if parts.attachments {
+            self.attachments_of(&indices, size.0)?
+        } else {
+            BTreeMap::new()
+        };
+        let header = Header {
+            run: run.to_string(),
+            checkpoint: published.note.to_vec(),
+            timestamps: timestamp.into_iter().collect(),
+            attachments: attachments.len() as u32,
+            proof: shared.reader.multiproof(size, &indices)?,
+            entries: indices.len() as u64,
+        };
 
         let mut counted = Counted { out, bytes: 0 };
         let io = |source| LedgerError::Io {
             path: "the bundle".into(),
             source,
         };
-        let mut writer = verify::bundle::Writer::with_timestamps(
-            &mut counted,
-            run.as_str(),
-            &published.note,
-            timestamp.as_slice(),
-            &proof,
-            indices.len() as u64,
-        )
-        .map_err(io)?;
-        let opener = openings.then(|| self.opener());
-        for chunk in indices.chunk_by(|a, b| a / BUNDLE == b / BUNDLE) {
-            let bundle = chunk.first().map_or(0, |first| first / BUNDLE);
-            let mut records = Vec::with_capacity(chunk.len());
-            shared.reader.bundle(bundle, size.0, |at, bytes| {
-                if chunk.binary_search(&(bundle * BUNDLE + at as u64)).is_ok() {
-                    records.push(bytes.to_vec());
-                }
+        let mut writer = Writer::begin(&mut counted, &header).map_err(io)?;
+        let opener = parts.openings.then(|| self.opener());
+        self.entries(&indices, size.0, &mut |index, record| {
+            let openings = match &opener {
+                Some(opener) => opened(opener, index, record)?,
+                None => Vec::new(),
+            };
+            writer.entry(index, record, &openings).map_err(io)
+        })?;
+        for (sha256, bytes) in &attachments {
+            let mut object = self.attachment(sha256)?.ok_or_else(|| {
+                LedgerError::corrupt(format!("attachment {sha256}"), "it was there a moment ago")
             })?;
-            for (index, record) in chunk.iter().zip(&records) {
-                let openings = match &opener {
-                    Some(opener) => opened(opener, *index, record)?,
-                    None => Vec::new(),
-                };
-                writer.entry(*index, record, &openings).map_err(io)?;
-            }
+            writer
+                .attachment(sha256.0, *bytes, &mut object.reader)
+                .map_err(io)?;
         }
         writer.finish().map_err(io)?;
         Ok(BundleInfo {
             records: indices.len() as u64,
+            attachments: attachments.len() as u64,
             bytes: counted.bytes,
             size: size.0,
         })
+    }
+
+    /// Shows the records of these indices, which ascend.
+    fn entries(&self, indices: &[u64], size: u64, show: ShowRecord<'_>) -> Result<(), LedgerError> {
+        for chunk in indices.chunk_by(|a, b| a / BUNDLE == b / BUNDLE) {
+            let bundle = chunk.first().map_or(0, |first| first / BUNDLE);
+            let mut shown = Ok(());
+            self.shared().reader.bundle(bundle, size, |at, bytes| {
+                let index = bundle * BUNDLE + at as u64;
+                if shown.is_ok() && chunk.binary_search(&index).is_ok() {
+                    shown = show(index, bytes);
+                }
+            })?;
+            shown?;
+        }
+        Ok(())
+    }
+
+    /// The attachments that records name and that are there, with their sizes. They are announced before the first
+    /// record, so the records are read twice.
+    fn attachments_of(
+        &self,
+        indices: &[u64],
+        size: u64,
+    ) -> Result<BTreeMap<Sha256, u64>, LedgerError> {
+        let mut named = BTreeMap::new();
+        self.entries(indices, size, &mut |_, bytes| {
+            if bytes.starts_with(NAMES_ATTACHMENTS) {
+                let record = Record::parse_envelope(bytes)?;
+                named.extend(
+                    record
+                        .attachments()
+                        .map(|(_, bytes, sha256)| (sha256, bytes)),
+                );
+            }
+            Ok(())
+        })?;
+        let mut there = BTreeMap::new();
+        for (sha256, bytes) in named {
+            match self.attachment(&sha256)? {
+                Some(object) if object.bytes == bytes => {
+                    there.insert(sha256, bytes);
+                }
+                _ => {
+                    tracing::warn!(%sha256, "an attachment is not there; the bundle is without it");
+                }
+            }
+        }
+        Ok(there)
     }
 
     /// Indices of published records of the scope `ledger` that concern a run.

@@ -55,8 +55,8 @@ mod tree;
 pub mod witness;
 
 pub use accept::{MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS};
-pub use attachments::{AttachmentError, MAX_ATTACHMENT_BYTES, StoredAttachment};
-pub use bundle::BundleInfo;
+pub use attachments::{AttachmentError, StoredAttachment};
+pub use bundle::{BundleInfo, BundleParts};
 pub use cosign::Witnessing;
 pub use error::{AppendCode, AppendError, LedgerError, SubmitError};
 pub use fsck::{Fault, Finding, FsckReport};

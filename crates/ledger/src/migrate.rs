@@ -10,6 +10,7 @@ use std::sync::Arc;
 use store::{DataDir, MetaStore, ObjectStore, StoredCheckpoint};
 
 use crate::LedgerError;
+use crate::attachments;
 use crate::keys;
 use crate::ledger::{Ledger, Stores};
 use crate::location::{Location, MANIFEST, OBJECTS};
@@ -148,6 +149,11 @@ fn copy_objects(
     for batch in names.chunks(BATCH) {
         let mut objects = Vec::with_capacity(batch.len());
         for name in batch {
+            if attachments::parse_key(name).is_some() {
+                migrated.bytes += copy_attachment(from, to, name)?;
+                migrated.objects += 1;
+                continue;
+            }
             // A partial tile may be superseded between the two calls.
             if let Some(bytes) = from.get(name)? {
                 migrated.bytes += bytes.len() as u64;
@@ -166,6 +172,27 @@ fn copy_objects(
         progress(migrated.objects, all);
     }
     Ok(())
+}
+
+/// One object that may be too large to be held; gives its size.
+fn copy_attachment(
+    from: &dyn ObjectStore,
+    to: &dyn ObjectStore,
+    name: &str,
+) -> Result<u64, LedgerError> {
+    let Some(mut object) = from.open_object(name)? else {
+        return Ok(0);
+    };
+    // A migration that was interrupted has it already.
+    if to.confirm(name)? == Some(object.bytes) {
+        return Ok(object.bytes);
+    }
+    let copied = to.put_from(name, &mut object.reader)?;
+    if copied == object.bytes {
+        return Ok(copied);
+    }
+    let reason = format!("{copied} of its {} bytes could be read", object.bytes);
+    Err(LedgerError::corrupt(name, reason))
 }
 
 /// Copies what is in the database and not in the log.

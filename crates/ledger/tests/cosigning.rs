@@ -200,7 +200,10 @@ fn a_bundle_and_a_proof_carry_the_quorum_where_it_covers_them() {
     let demanding = demanding(&fixture.ledger);
     let bundle = |policy: &Policy| {
         let mut bytes = Vec::new();
-        fixture.ledger.bundle(run, false, &mut bytes).unwrap();
+        fixture
+            .ledger
+            .bundle(run, ledger::BundleParts::default(), &mut bytes)
+            .unwrap();
         verify::bundle::check::read("bundle", &bytes[..], policy, &verify::Options::default())
             .unwrap()
     };

@@ -117,7 +117,11 @@ fn a_run_is_recorded_published_proved_bundled_and_verified() {
     for openings in [false, true] {
         let path = fixture.dir.path().join("tmp/run.rlhf-bundle");
         let mut file = fs::File::create(&path).unwrap();
-        let info = ledger.bundle(run, openings, &mut file).unwrap();
+        let parts = ledger::BundleParts {
+            openings,
+            ..ledger::BundleParts::default()
+        };
+        let info = ledger.bundle(run, parts, &mut file).unwrap();
         assert_eq!(info.bytes, fs::metadata(&path).unwrap().len());
         let options = verify::Options::default();
         let report = verify::bundle::check::bundle(&path, &policy(ledger), &options).unwrap();

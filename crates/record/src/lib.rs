@@ -82,6 +82,9 @@ pub use writer::{Mark, SIGN_AFTER_MICROS, SIGN_AFTER_RECORDS, StreamWriter, Writ
 /// The most bytes a record may have: what the length field of a C2SP tlog-tiles entry can say.
 pub const MAX_RECORD_BYTES: usize = 65_535;
 
+/// The most bytes of an attachment, 256 MiB. Nothing keeps longer ones, and no bundle holds one.
+pub const MAX_ATTACHMENT_BYTES: u64 = 256 << 20;
+
 /// The most bytes the canonical JSON of a sealed value may have: 1 MiB.
 pub const MAX_SEALED_BYTES: usize = 1 << 20;
 

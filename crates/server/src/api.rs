@@ -234,6 +234,8 @@ pub(crate) struct Seal {
 pub(crate) struct BundleParams {
     /// With the keys and values of the run's sealed values, in the clear: for admins only.
     pub(crate) openings: Option<bool>,
+    /// Without the attachments where `false`; whoever verifies such a bundle learns which are missing.
+    pub(crate) attachments: Option<bool>,
 }
 
 /// How a model card is to look.

@@ -1,9 +1,14 @@
 //! A report as plain text: the verdict, what was checked, what failed, what it rests on, and what it
 //! does not prove. No colours: the CLI adds those it wants.
 
+mod model;
+
 use std::fmt::{self, Write as _};
 
 use crate::report::{Failure, Named, Report, SealedValues, Subject, Verdict};
+
+/// A screen has room for a few names; JSON has the rest.
+const SHOWN: usize = 10;
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -131,20 +136,7 @@ impl Report {
             )?;
         }
         self.changes(f)?;
-        match self.sealed_values {
-            SealedValues::NotGiven => writeln!(
-                f,
-                "  sealed      {} commitments, not opened: sealed values were not given",
-                number(c.commitments)
-            )?,
-            SealedValues::Checked => writeln!(
-                f,
-                "  sealed      {} of {} commitments opened, {} erased",
-                number(c.opened),
-                number(c.commitments),
-                number(c.erased)
-            )?,
-        }
+        self.beside(f)?;
         for (kind, count) in &c.unknown {
             writeln!(
                 f,
@@ -159,6 +151,9 @@ impl Report {
                 document.name, document.run, document.index
             )?;
         }
+        if let Some(model) = &self.model {
+            model::show(f, model)?;
+        }
         named(
             f,
             "run not sealed, completeness not shown",
@@ -169,7 +164,38 @@ impl Report {
             f,
             "stream that went on after another continued it",
             &self.resumed_streams,
-        )
+        )?;
+        named(f, "attachment not at hand", &self.absent_attachments)
+    }
+
+    /// What belongs to the records and is not in them.
+    fn beside(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let c = &self.counts;
+        match self.sealed_values {
+            SealedValues::NotGiven => writeln!(
+                f,
+                "  sealed      {} commitments, not opened: sealed values were not given",
+                number(c.commitments)
+            )?,
+            SealedValues::Checked => writeln!(
+                f,
+                "  sealed      {} of {} commitments opened, {} erased",
+                number(c.opened),
+                number(c.commitments),
+                number(c.erased)
+            )?,
+        }
+        if c.attachments > 0 {
+            writeln!(
+                f,
+                "  attachments {} named, {} held against their SHA-256 ({} bytes), {} not at hand",
+                number(c.attachments),
+                number(c.attachments_checked),
+                number(c.attachment_bytes),
+                number(self.absent_attachments.total)
+            )?;
+        }
+        Ok(())
     }
 
     /// What the log says of its keys, its end and its beginning.
@@ -326,6 +352,12 @@ impl Report {
         if self.hashes_only {
             lines.push("anything about what the records say".to_owned());
         }
+        if self.absent_attachments.total > 0 {
+            lines.push(format!(
+                "anything about {} attachments that were not at hand",
+                number(self.absent_attachments.total)
+            ));
+        }
         match self.subject {
             Subject::Log if !self.hashes_only && self.unsealed_runs.total > 0 => {
                 lines.push("that runs not sealed are complete".to_owned());
@@ -352,8 +384,6 @@ fn list(f: &mut fmt::Formatter<'_>, title: &str, lines: &[String]) -> fmt::Resul
 }
 
 fn named(f: &mut fmt::Formatter<'_>, what: &str, named: &Named) -> fmt::Result {
-    // A screen has room for a few; JSON has the rest.
-    const SHOWN: usize = 10;
     for name in named.names.iter().take(SHOWN) {
         writeln!(f, "  {what}: {name}")?;
     }

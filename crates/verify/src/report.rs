@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ModelReport;
+
 /// How many failures, streams or runs a report keeps by name; all of them are counted.
 pub const KEPT: usize = 100;
 
@@ -74,6 +76,10 @@ pub enum Check {
     Document,
     /// A timestamp stamps a checkpoint of this log, and who made it is trusted.
     Timestamp,
+    /// An attachment is what the records that name it say.
+    Attachment,
+    /// A model is one that the log says was saved.
+    Model,
 }
 
 impl Check {
@@ -103,6 +109,8 @@ impl Check {
             Self::Sealed => "sealed",
             Self::Document => "document",
             Self::Timestamp => "timestamp",
+            Self::Attachment => "attachment",
+            Self::Model => "model",
         }
     }
 }
@@ -203,6 +211,15 @@ pub struct Counts {
     pub opened: u64,
     /// Commitments whose key was destroyed: the value is erased, the record stands.
     pub erased: u64,
+    /// Attachments that records name, each once.
+    #[serde(default)]
+    pub attachments: u64,
+    /// Those that were at hand, and were held against their SHA-256.
+    #[serde(default)]
+    pub attachments_checked: u64,
+    /// Their bytes.
+    #[serde(default)]
+    pub attachment_bytes: u64,
     /// Records of each kind and version that this verifier does not know.
     pub unknown: BTreeMap<String, u64>,
 }
@@ -402,6 +419,9 @@ pub struct Report {
     /// Streams that went on after another had taken them up as abandoned, as `run/stream`.
     #[serde(skip_serializing_if = "Named::is_empty")]
     pub resumed_streams: Named,
+    /// Attachments that records name and that were not at hand, by their SHA-256.
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    pub absent_attachments: Named,
     /// Changes of keys, the first [`KEPT`] of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub key_changes: Vec<KeyChange>,
@@ -416,6 +436,9 @@ pub struct Report {
     /// The record that issued the document asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<Issued>,
+    /// What was found out about the model asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelReport>,
     /// How many timestamps were looked at.
     pub timestamps_total: u64,
     /// The last [`KEPT`] of them, by size.
@@ -447,11 +470,13 @@ impl Report {
             unsealed_runs: Named::default(),
             unlisted_streams: Named::default(),
             resumed_streams: Named::default(),
+            absent_attachments: Named::default(),
             key_changes: Vec::new(),
             closed: None,
             predecessor: None,
             sealed_values: SealedValues::NotGiven,
             document: None,
+            model: None,
             timestamps_total: 0,
             timestamps: Vec::new(),
             trust: Trust::default(),

@@ -85,6 +85,40 @@ impl Source {
         Ok(Some(bytes))
     }
 
+    /// An attachment, if it can be had from where the log is: `attachments/` beside the `log/` of a data directory, a
+    /// server's `/v1/attachments/` beside its `/log`. Whether it is what its name says is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`VerifyError::Unavailable`] if it is there and cannot be read, or the server does not answer.
+    pub(crate) fn attachment(
+        &self,
+        sha256: &record::Sha256,
+    ) -> Result<Option<Box<dyn Read + Send>>, VerifyError> {
+        let name = sha256.to_string();
+        match self {
+            Self::Directory(root) => {
+                if root.file_name().is_none_or(|name| name != "log") {
+                    return Ok(None);
+                }
+                let path = root
+                    .with_file_name("attachments")
+                    .join(&name[..2])
+                    .join(&name);
+                match File::open(&path) {
+                    Ok(file) => Ok(Some(Box::new(file))),
+                    Err(e) if is_absent(&e) => Ok(None),
+                    Err(e) => Err(VerifyError::Unavailable {
+                        what: path.display().to_string(),
+                        why: e.to_string(),
+                    }),
+                }
+            }
+            #[cfg(feature = "url")]
+            Self::Url(url) => url.attachment(&name),
+        }
+    }
+
     /// The log's checkpoint note, unread.
     ///
     /// # Errors
@@ -133,18 +167,18 @@ impl Source {
     }
 }
 
+/// Whether there is no such file. One where a directory belongs is a tile that is missing, too.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
 fn read_file(path: &Path, limit: usize, into: &mut Vec<u8>) -> io::Result<bool> {
     let file = match File::open(path) {
         Ok(file) => file,
-        // A file where a directory belongs is a tile that is missing, too.
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(false);
-        }
+        Err(e) if is_absent(&e) => return Ok(false),
         Err(e) => return Err(e),
     };
     let metadata = file.metadata()?;

@@ -4,10 +4,16 @@ use std::io::Read;
 use std::thread;
 use std::time::Duration;
 
+use ureq::Body;
+use ureq::http::{HeaderValue, Response};
+
 use crate::VerifyError;
 
 /// Tries before a server that answers 429 or 5xx, or not at all, counts as unavailable.
 const TRIES: u32 = 4;
+/// How long a file of the log may take, and how long an attachment.
+const FILE_TIME: Duration = Duration::from_mins(1);
+const ATTACHMENT_TIME: Duration = Duration::from_mins(15);
 
 /// A URL prefix and how to ask there.
 #[derive(Clone, Debug)]
@@ -26,7 +32,6 @@ impl UrlSource {
         }
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_mins(1)))
             .max_idle_connections_per_host(64)
             .build()
             .into();
@@ -48,17 +53,63 @@ impl UrlSource {
         into: &mut Vec<u8>,
     ) -> Result<bool, VerifyError> {
         let url = format!("{}/{path}", self.prefix);
+        self.ask(&url, FILE_TIME, |status, response| match status {
+            200 => {
+                into.clear();
+                let body = response.into_body().into_reader();
+                body.take(limit as u64 + 1).read_to_end(into)?;
+                Ok(Answer::Is(true))
+            }
+            404 | 410 => Ok(Answer::Is(false)),
+            status => Ok(Answer::of(status)),
+        })
+    }
+
+    /// An attachment, where the prefix is a server's `/log`. A server that has none of its own there, or hands them out
+    /// to others only, has none.
+    pub(crate) fn attachment(
+        &self,
+        name: &str,
+    ) -> Result<Option<Box<dyn Read + Send>>, VerifyError> {
+        let Some(server) = self.prefix.strip_suffix("/log") else {
+            return Ok(None);
+        };
+        let url = format!("{server}/v1/attachments/{name}");
+        self.ask(&url, ATTACHMENT_TIME, |status, response| match status {
+            // Some servers answer every path with a page.
+            200 if response
+                .headers()
+                .get("content-type")
+                .is_some_and(is_octets) =>
+            {
+                Ok(Answer::Is(Some(
+                    Box::new(response.into_body().into_reader()) as Box<dyn Read + Send>,
+                )))
+            }
+            429 | 500..=599 => Ok(Answer::Later(status)),
+            _ => Ok(Answer::Is(None)),
+        })
+    }
+
+    fn ask<T>(
+        &self,
+        url: &str,
+        time: Duration,
+        mut read: impl FnMut(u16, Response<Body>) -> Result<Answer<T>, ureq::Error>,
+    ) -> Result<T, VerifyError> {
         let mut why = String::new();
         for attempt in 0..TRIES {
             if attempt > 0 {
                 thread::sleep(Duration::from_millis(100 << (2 * attempt)));
             }
-            match self.get(&url, limit, into) {
-                Ok(Answer::Found) => return Ok(true),
-                Ok(Answer::Missing) => return Ok(false),
+            let answer = self
+                .get(url, time)
+                .and_then(|response| read(response.status().as_u16(), response));
+            match answer {
+                Ok(Answer::Is(found)) => return Ok(found),
                 Ok(Answer::Refused(status)) => {
                     return Err(VerifyError::Unavailable {
-                        what: url,
+                        what: url.to_owned(),
                         why: format!(
                             "the server answered {status}; entry bundles need a token of role reader"
                         ),
@@ -68,32 +119,37 @@ impl UrlSource {
                 Err(e) => why = e.to_string(),
             }
         }
-        Err(VerifyError::Unavailable { what: url, why })
+        Err(VerifyError::Unavailable {
+            what: url.to_owned(),
+            why,
+        })
     }
 
-    fn get(&self, url: &str, limit: usize, into: &mut Vec<u8>) -> Result<Answer, ureq::Error> {
-        into.clear();
+    fn get(&self, url: &str, time: Duration) -> Result<Response<Body>, ureq::Error> {
         let mut request = self.agent.get(url);
         if let Some(value) = &self.authorization {
             request = request.header("authorization", value);
         }
-        let response = request.call()?;
-        match response.status().as_u16() {
-            200 => {
-                let body = response.into_body().into_reader();
-                body.take(limit as u64 + 1).read_to_end(into)?;
-                Ok(Answer::Found)
-            }
-            404 | 410 => Ok(Answer::Missing),
-            status @ (429 | 500..=599) => Ok(Answer::Later(status)),
-            status => Ok(Answer::Refused(status)),
-        }
+        let request = request.config().timeout_global(Some(time));
+        request.build().call()
     }
 }
 
-enum Answer {
-    Found,
-    Missing,
+fn is_octets(media_type: &HeaderValue) -> bool {
+    media_type.as_bytes() == b"application/octet-stream"
+}
+
+enum Answer<T> {
+    Is(T),
     Later(u16),
     Refused(u16),
+}
+
+impl<T> Answer<T> {
+    fn of(status: u16) -> Self {
+        match status {
+            429 | 500..=599 => Self::Later(status),
+            status => Self::Refused(status),
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use client::BundleParts;
 use serde_json::json;
 
 use crate::outcome::{Failure, Outcome};
@@ -19,13 +20,20 @@ pub(crate) struct Args {
     /// Put the sealed values into it, in the clear, so that their commitments can be checked too
     #[arg(long)]
     openings: bool,
+    /// Leave the attachments out, which may be large; `verify` says which are missing
+    #[arg(long)]
+    without_attachments: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let place = args.place.open()?;
-    let bytes = write(&place.client, &args.run, args.openings, &args.output)?;
+    let parts = BundleParts {
+        openings: args.openings,
+        attachments: !args.without_attachments,
+    };
+    let bytes = write(&place.client, &args.run, parts, &args.output)?;
     if json {
         println!(
             "{}",
@@ -45,7 +53,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
 pub(crate) fn write(
     client: &client::Client,
     run: &str,
-    openings: bool,
+    parts: BundleParts,
     output: &std::path::Path,
 ) -> Result<u64, Failure> {
     let cannot =
@@ -58,7 +66,7 @@ pub(crate) fn write(
     let bytes = {
         let mut buffered = std::io::BufWriter::new(file.as_file_mut());
         let bytes = client
-            .bundle(run, openings, &mut buffered)
+            .bundle_with(run, parts, &mut buffered)
             .map_err(client_failure)?;
         buffered.flush().map_err(cannot)?;
         bytes

@@ -37,8 +37,8 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
 
 fn print(report: &FsckReport, repair: bool) {
     println!(
-        "Looked through {} records in {} entry bundles, {} sealed values; {} records wait in the journal.",
-        report.size, report.bundles, report.sealed_values, report.unpublished
+        "Looked through {} records in {} entry bundles, {} sealed values, {} attachments; {} records wait in the journal.",
+        report.size, report.bundles, report.sealed_values, report.attachments, report.unpublished
     );
     for finding in report.findings.iter().take(MAX_PRINTED) {
         print_finding(finding);

@@ -239,7 +239,11 @@ impl Stage<'_> {
     fn publish_and_verify(&self, run: RunId) -> Result<(), Failure> {
         // Whoever asks for a bundle gets what is published: the server waits for the run's seal.
         let path = self.data_dir.join(format!("{RUN_NAME}.rlhf-bundle"));
-        let bytes = bundle::write(self.operator, run.as_str(), true, &path)?;
+        let parts = client::BundleParts {
+            openings: true,
+            ..client::BundleParts::default()
+        };
+        let bytes = bundle::write(self.operator, run.as_str(), parts, &path)?;
         let checkpoint = self.operator.checkpoint().map_err(client_failure)?;
         let mut lines = checkpoint.lines();
         self.say(&format!(

@@ -1,14 +1,15 @@
 //! Producers that remember what they sent and what they were told, and hold the log against it.
 
 use std::collections::HashMap;
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
 use client::{Client, ClientError, Receipt, RetryPolicy, Wait};
 use record::kinds::{AnnotationPreference, Choice, MetricLogged, RunStarted};
 use record::{
-    Clock, Draft, Entropy, Hash, ProducerName, Pseudonym, RunId, Scope, SigningKey, StreamName,
-    StreamWriter, Subject, Submission, Timestamp,
+    Attachment, Clock, Draft, Entropy, Hash, ProducerName, Pseudonym, RunId, Scope, Sha256,
+    SigningKey, StreamName, StreamWriter, Subject, Submission, Timestamp,
 };
 use serde_json::json;
 use testkit::log::SeededEntropy;
@@ -65,6 +66,12 @@ pub(crate) struct Producer {
     annotator: Pseudonym,
     /// Sent and not answered, or not sent yet: sent again until it is answered.
     pending: Vec<Submission>,
+    /// What the pending records name: put before them, each time.
+    unput: Vec<Vec<u8>>,
+    /// Now and then a record names an attachment.
+    attaching: bool,
+    /// Attachments that acknowledged records name.
+    pub(crate) attached: u64,
     /// The last request that was answered, with its answer.
     last: Option<(Vec<Submission>, Vec<Receipt>)>,
     /// Leaf hash and index of every record that was acknowledged.
@@ -103,6 +110,9 @@ impl Producer {
                     annotator: Pseudonym::generate(&*dice.0),
                     dice: dice.clone(),
                     pending,
+                    unput: Vec::new(),
+                    attaching: false,
+                    attached: 0,
                     last: None,
                     acknowledged: Vec::new(),
                     sealed: 0,
@@ -110,6 +120,12 @@ impl Producer {
                 }
             })
             .collect()
+    }
+
+    /// Lets records name attachments.
+    pub(crate) fn attaching(mut self) -> Self {
+        self.attaching = true;
+        self
     }
 
     /// Sends what is pending, or the next request: up to `most` records, sealed values among them. Gives how many
@@ -130,7 +146,11 @@ impl Producer {
         wait: Wait,
     ) -> Result<usize, ClientError> {
         self.prepare(most);
+        for content in &self.unput {
+            client.put_attachment(&mut Cursor::new(content))?;
+        }
         let receipts = client.append(&self.pending, wait)?.records;
+        self.attached += std::mem::take(&mut self.unput).len() as u64;
         assert_eq!(receipts.len(), self.pending.len());
         let known = receipts.iter().filter(|receipt| receipt.duplicate).count();
         assert!(
@@ -164,9 +184,29 @@ impl Producer {
         if self.pending.is_empty() {
             for _ in 0..=self.dice.below(most) {
                 let draft = self.draft();
+                let draft = self.attach(draft);
                 self.pending.extend(self.writer.write(draft).unwrap());
             }
         }
+    }
+
+    fn attach(&mut self, draft: Draft) -> Draft {
+        if !self.attaching || self.dice.below(12) > 0 {
+            return draft;
+        }
+        // Mostly short, sometimes longer than what a store syncs at a time; never the same twice.
+        let length = match self.dice.below(10) {
+            0 => 9_000_000,
+            _ => self.dice.below(50_000),
+        };
+        let mut content = self.dice.below(u64::MAX).to_le_bytes().to_vec();
+        content.resize(content.len() + length as usize, 7);
+        let attachment = Attachment {
+            bytes: content.len() as u64,
+            sha256: Sha256(tlog::sha256(&content)),
+        };
+        self.unput.push(content);
+        draft.attach("content", attachment)
     }
 
     fn draft(&mut self) -> Draft {
@@ -238,6 +278,11 @@ fn account(desk: &Desk, producers: &[Producer]) -> u64 {
     let sealed: u64 = producers.iter().map(|producer| producer.sealed).sum();
     assert_eq!(counts["commitments"], sealed, "{report}");
     assert_eq!(counts["opened"], sealed, "an opening was lost: {report}");
+
+    // Put before it was named, so there if the record is.
+    let attached: u64 = producers.iter().map(|producer| producer.attached).sum();
+    assert_eq!(counts["attachments"], attached, "{report}");
+    assert_eq!(counts["attachments_checked"], attached, "{report}");
 
     let leaves = leaves(&desk.path("audit-data/log"));
     let mut places = HashMap::new();

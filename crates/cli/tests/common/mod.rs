@@ -137,6 +137,11 @@ impl Server {
 
     /// With further arguments; a port of the system's choice unless they name one.
     pub(crate) fn start_with(desk: &Desk, args: &[&str]) -> Self {
+        Self::start_in(desk, args, &[])
+    }
+
+    /// And with variables of its environment.
+    pub(crate) fn start_in(desk: &Desk, args: &[&str], variables: &[(String, String)]) -> Self {
         let port = ["--port", "0"];
         let port = if args.contains(&"--port") {
             &[][..]
@@ -146,6 +151,7 @@ impl Server {
         let args = [&["serve", "--admin-token", ADMIN], port, args].concat();
         let mut child = desk
             .command(&args)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -49,6 +49,20 @@ impl Kept {
         Ok(())
     }
 
+    /// How many bytes lie here that other processes answer for.
+    pub(super) fn of_others(&self, core: &Core) -> u64 {
+        let paths = names(&core.layout.attachments()).unwrap_or_default();
+        let others = paths.iter().filter(|path| {
+            let name = path.file_name().and_then(|name| name.to_str());
+            name.and_then(Sha256::parse)
+                .is_some_and(|sha256| !self.has(&sha256))
+        });
+        others
+            .filter_map(|path| fs::metadata(path).ok())
+            .map(|metadata| metadata.len())
+            .sum()
+    }
+
     /// Those that are not sent.
     pub(super) fn unsent(&self) -> Vec<Attachment> {
         let kept = lock(&self.0);

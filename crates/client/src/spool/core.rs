@@ -57,8 +57,8 @@ pub(super) struct Report {
     /// The first stream of this process that the server refused for good.
     pub(super) refused: Option<(String, Problem, PathBuf)>,
     pub(super) halted: Option<Halt>,
-    /// What dead processes left has been looked for.
-    pub(super) adopted: bool,
+    /// How often it was looked for what dead processes left.
+    pub(super) looks: u64,
     /// Everything is done that is done at the end.
     pub(super) tidied: bool,
 }

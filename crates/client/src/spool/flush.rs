@@ -10,13 +10,14 @@ use super::outgoing::Outgoing;
 /// Signs every stream, and waits until all that was accepted is acknowledged.
 pub(super) fn flush(core: &Core, timeout: Duration) -> Result<(), SpoolError> {
     let began = Instant::now();
+    let looks = core.report().looks;
     let _urgent = core.bell.urge();
     let signed = sign(core);
-    wait(core, began, timeout)?;
+    wait(core, looks, began, timeout)?;
     if signed.is_err() {
         // There is room by now, if there ever is.
         sign(core)?;
-        wait(core, began, timeout)?;
+        wait(core, looks, began, timeout)?;
     }
     Ok(())
 }
@@ -31,14 +32,15 @@ fn sign(core: &Core) -> Result<(), SpoolError> {
     result
 }
 
-fn wait(core: &Core, began: Instant, timeout: Duration) -> Result<(), SpoolError> {
+/// `looks` is how often it had been looked for what dead processes left.
+fn wait(core: &Core, looks: u64, began: Instant, timeout: Duration) -> Result<(), SpoolError> {
     let mut targets: Option<Vec<(Arc<Outgoing>, u64)>> = None;
     let done = core.moved.wait_until(began + timeout, || {
         if let Some(error) = halted(core) {
             return Some(Err(error));
         }
-        // What dead processes left belongs to it.
-        if !core.report().adopted {
+        // What processes left that have died since belongs to it.
+        if core.report().looks == looks && !core.bell.is_stopped() {
             return None;
         }
         let targets = targets.get_or_insert_with(|| {

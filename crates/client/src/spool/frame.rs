@@ -75,6 +75,15 @@ impl Encoder {
     }
 }
 
+/// Why bytes are no frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Bad {
+    /// They may be what is left of a frame that was being written.
+    Torn(String),
+    /// They were written so, or changed later.
+    Foreign(String),
+}
+
 /// What a header says; nothing of it is to be believed before [`Header::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Header {
@@ -85,15 +94,15 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub(super) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, String> {
+    pub(super) fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Self, Bad> {
         if bytes[..7] != MAGIC[..7] {
-            return Err("no frame starts here".to_owned());
+            return Err(Bad::Torn("no frame starts here".to_owned()));
         }
         if bytes[7] != MAGIC[7] {
-            return Err(format!(
+            return Err(Bad::Foreign(format!(
                 "the frame has version {}, and this program knows {}",
                 bytes[7], MAGIC[7]
-            ));
+            )));
         }
         let header = Self {
             payload_bytes: number(&bytes[8..12]) as usize,
@@ -102,16 +111,16 @@ impl Header {
             checksum: number(&bytes[24..28]) as u32,
         };
         if header.payload_bytes > MAX_PAYLOAD_BYTES {
-            return Err(format!(
+            return Err(Bad::Torn(format!(
                 "the frame's length is {}, over the limit of {MAX_PAYLOAD_BYTES}",
                 header.payload_bytes
-            ));
+            )));
         }
         if header.count == 0 || header.first_seq.checked_add(header.count.into()).is_none() {
-            return Err(format!(
+            return Err(Bad::Torn(format!(
                 "the frame holds {} records from seq {}",
                 header.count, header.first_seq
-            ));
+            )));
         }
         Ok(header)
     }
@@ -122,23 +131,26 @@ impl Header {
         header: &[u8; HEADER_BYTES],
         payload: &[u8],
         next_seq: u64,
-    ) -> Result<(), String> {
+    ) -> Result<(), Bad> {
         let found = checksum(&header[..CHECKED_HEADER_BYTES], payload);
         if found != self.checksum {
-            return Err(format!(
+            return Err(Bad::Torn(format!(
                 "the frame's checksum is {found:08x}, not {:08x}",
                 self.checksum
-            ));
+            )));
         }
         if self.first_seq != next_seq {
-            return Err(format!(
+            return Err(Bad::Foreign(format!(
                 "the frame starts at seq {}, not {next_seq}",
                 self.first_seq
-            ));
+            )));
         }
-        let lines = payload.iter().filter(|byte| **byte == b'\n').count();
+        let lines = memchr::memchr_iter(b'\n', payload).count();
         if lines != self.count as usize || payload.last() != Some(&b'\n') {
-            return Err(format!("the frame holds {lines} lines, not {}", self.count));
+            return Err(Bad::Foreign(format!(
+                "the frame holds {lines} lines, not {}",
+                self.count
+            )));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::error::SpoolError;
 use super::load::load;
 use super::names::{Taken, free_name, random_name};
 use super::options::RunSpec;
-use super::outgoing::{Outgoing, Written};
+use super::outgoing::Outgoing;
 use crate::error::ClientError;
 use crate::types::StreamSummary;
 
@@ -53,37 +53,34 @@ pub(super) fn join(core: &Core, scope: Scope, wanted: &str) -> Result<Arc<Outgoi
 }
 
 /// The first stream of a new run, with `run.started` in it.
-pub(super) fn start(core: &Core, run: RunSpec) -> Result<Arc<Outgoing>, SpoolError> {
+pub(super) fn start(core: &Core, run: &RunSpec) -> Result<Arc<Outgoing>, SpoolError> {
     core.check_open()?;
     let id = record::RunId::generate(&*core.options.clock, &*core.options.entropy);
-    let draft = started(run.clone(), core.public_key());
+    let draft = started(run, core.public_key());
     let stream = Outgoing::create(core, id.into(), run.stream, None)?;
     // No run has the id of another.
     let stream = stream.ok_or_else(|| SpoolError::Closed {
         what: format!("the stream {id}/{}", run.stream),
         why: "the clock or the randomness given with the options repeats itself".to_owned(),
     })?;
-    match stream.write(core, vec![draft]) {
-        Ok(Written::Here(_)) => {}
-        Ok(Written::Elsewhere(..)) => {}
-        Err(error) => {
-            let _ = std::fs::remove_dir_all(&stream.dir);
-            return Err(error);
-        }
+    // Nobody else has it yet, so it cannot have moved.
+    if let Err(error) = stream.write(core, vec![draft]) {
+        let _ = std::fs::remove_dir_all(&stream.dir);
+        return Err(error);
     }
     core.streams().push(stream.clone());
     core.bell.ring();
     Ok(stream)
 }
 
-fn started(run: RunSpec, owner: PublicKey) -> Draft {
-    let mut body = RunStarted::new(run.name, owner);
-    body.experiment = run.experiment;
-    body.model = run.model;
-    body.config = Some(run.config).filter(|config| !config.is_empty());
+fn started(run: &RunSpec, owner: PublicKey) -> Draft {
+    let mut body = RunStarted::new(run.name.clone(), owner);
+    body.experiment.clone_from(&run.experiment);
+    body.model.clone_from(&run.model);
+    body.config = Some(run.config.clone()).filter(|config| !config.is_empty());
     let draft = Draft::new(body);
-    match run.description {
-        Some(text) => draft.seal("description", &Value::String(text), Subject::Run),
+    match &run.description {
+        Some(text) => draft.seal("description", &Value::from(text.as_str()), Subject::Run),
         None => draft,
     }
 }

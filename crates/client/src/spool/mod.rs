@@ -11,10 +11,13 @@ mod batch;
 mod bell;
 mod core;
 mod dir;
+mod drafts;
 mod error;
 mod evidence;
 mod flush;
 mod frame;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod join;
 mod key;
 mod load;
@@ -26,11 +29,14 @@ mod queue;
 mod receipts;
 mod room;
 mod running;
+mod sealing;
 mod segments;
 mod send;
 mod status;
 mod stream;
 mod tail;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io::Cursor;
@@ -73,8 +79,12 @@ impl Spool {
     ///
     /// # Errors
     /// As [`SpooledStream::write`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a specification is used up by its run"
+    )]
     pub fn start_run(&self, run: RunSpec) -> Result<SpooledStream, SpoolError> {
-        let stream = join::start(&self.running()?.core, run)?;
+        let stream = join::start(&self.running()?.core, &run)?;
         Ok(SpooledStream::new(self.clone(), stream))
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use record::{Clock, Entropy, ProducerName, SigningKey, StreamName};
 use serde_json::Value;
+use tlog::Policy;
 
 use crate::memory::Memory;
 
@@ -52,8 +53,10 @@ pub struct Target {
     pub url: String,
     /// A producer's or an admin's token.
     pub token: Option<String>,
-    /// Where the log's checkpoints are remembered, and what is known of its keys; without it they are remembered in
-    /// the spool's directory, where the log's keys are trusted on first use.
+    /// The log's keys, if they are known; without them those that the server gives are trusted on first use.
+    pub policy: Option<Policy>,
+    /// Where the log's checkpoints are remembered, with a policy of its own; without it they are remembered in the
+    /// spool's directory.
     pub memory: Option<Memory>,
 }
 
@@ -131,6 +134,7 @@ impl Target {
         Self {
             url: url.into(),
             token,
+            policy: None,
             memory: None,
         }
     }
@@ -168,6 +172,7 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
             .field("url", &self.url)
+            .field("policy", &self.policy.is_some())
             .field("memory", &self.memory)
             .finish_non_exhaustive()
     }

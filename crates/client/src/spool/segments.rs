@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::dir::names;
 use super::error::SpoolError;
-use super::frame::{HEADER_BYTES, Header, MAX_PAYLOAD_BYTES, find_later};
+use super::frame::{Bad, HEADER_BYTES, Header, MAX_PAYLOAD_BYTES, find_later};
 
 const EXTENSION: &str = "seg";
 
@@ -59,39 +59,37 @@ pub(super) struct Left {
     pub(super) damaged: Option<SpoolError>,
 }
 
-/// Takes the segments of a directory over, whose lock is held: cuts a torn end off, and removes empty files. `next_seq` is
-/// where the stream stands if there is no segment.
+/// Takes the segments of a directory over, whose lock is held, and cuts a torn end off. `next_seq` is where the stream
+/// stands if there is no segment.
 pub(super) fn take_over(dir: &Path, next_seq: u64) -> Result<Left, SpoolError> {
     let mut left = Left {
         segments: list(dir)?,
         next_seq,
         damaged: None,
     };
-    while let Some(last) = left.segments.back_mut() {
-        let path = path(dir, last.first_seq);
-        let mut reader = Frames::open(&path, last.first_seq, last.bytes)?;
-        while reader.next()?.is_some() {}
-        if let Some(why) = reader.bad.take() {
-            left.damaged = reader.judge(&why)?;
-        }
-        let good = reader.offset;
-        left.next_seq = reader.next_seq;
-        if left.damaged.is_none() && good < last.bytes {
-            OpenOptions::new()
-                .write(true)
-                .open(&path)
-                .and_then(|file| file.set_len(good).and_then(|()| file.sync_data()))
-                .map_err(SpoolError::disk("cut", &path))?;
-        }
-        last.bytes = good;
-        if good > 0 || left.damaged.is_some() {
-            break;
-        }
-        fs::remove_file(&path).map_err(SpoolError::disk("remove", &path))?;
-        let first_seq = last.first_seq;
-        left.segments.pop_back();
-        left.next_seq = first_seq;
+    let Some(last) = left.segments.back_mut() else {
+        return Ok(left);
+    };
+    let path = path(dir, last.first_seq);
+    let mut reader = Frames::open(&path, last.first_seq, last.bytes)?;
+    while reader.next()?.is_some() {}
+    left.damaged = match reader.bad.take() {
+        None => None,
+        Some(Bad::Torn(why)) => reader.judge(&why)?,
+        Some(Bad::Foreign(why)) => Some(reader.damaged(why)),
+    };
+    left.next_seq = reader.next_seq;
+    if left.damaged.is_none() && reader.offset < last.bytes {
+        OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|file| {
+                file.set_len(reader.offset)?;
+                file.sync_data()
+            })
+            .map_err(SpoolError::disk("cut", &path))?;
     }
+    last.bytes = reader.offset;
     Ok(left)
 }
 
@@ -110,7 +108,7 @@ pub(super) struct Frames {
     /// The seq at which it has to start.
     pub(super) next_seq: u64,
     /// Why what comes next is no frame.
-    bad: Option<String>,
+    bad: Option<Bad>,
 }
 
 /// A good frame.
@@ -157,10 +155,7 @@ impl Frames {
             if header.first_seq == self.next_seq
                 && header.first_seq + u64::from(header.count) <= seq
             {
-                self.file
-                    .seek_relative(header.payload_bytes as i64)
-                    .map_err(SpoolError::disk("read", &self.path))?;
-                self.offset += (HEADER_BYTES + header.payload_bytes) as u64;
+                self.seek(start + (HEADER_BYTES + header.payload_bytes) as u64)?;
                 self.next_seq += u64::from(header.count);
             } else {
                 return self.seek(start);
@@ -194,7 +189,7 @@ impl Frames {
 
     /// The frame that stands where it ended is an error wherever it stands.
     pub(super) fn damage(&mut self) -> Option<SpoolError> {
-        let why = self.bad.take()?;
+        let (Bad::Torn(why) | Bad::Foreign(why)) = self.bad.take()?;
         Some(self.damaged(why))
     }
 
@@ -213,19 +208,19 @@ impl Frames {
             return Ok(None);
         }
         if left < HEADER_BYTES as u64 {
-            self.bad = Some(format!(
+            self.bad = Some(Bad::Torn(format!(
                 "the file ends after {left} of {HEADER_BYTES} bytes of a frame's header"
-            ));
+            )));
             return Ok(None);
         }
         read(&mut self.file, &mut self.header, &self.path)?;
         let left = left - HEADER_BYTES as u64;
         let found = Header::parse(&self.header).and_then(|header| {
             if header.payload_bytes as u64 > left {
-                Err(format!(
+                Err(Bad::Torn(format!(
                     "the file ends after {left} of a frame's {} bytes",
                     header.payload_bytes
-                ))
+                )))
             } else {
                 Ok(header)
             }

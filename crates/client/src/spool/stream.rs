@@ -9,10 +9,11 @@ use record::{Draft, RecordHash, RunId, Scope, StreamName};
 
 use super::Spool;
 use super::core::{Core, lock};
+use super::drafts::check_kinds;
 use super::error::SpoolError;
 use super::flush::halted;
 use super::join;
-use super::outgoing::{Ending, Outgoing, State, Written, check_kinds};
+use super::outgoing::{Ending, Outgoing, State, Written};
 use super::per_process::PerProcess;
 use super::receipts;
 use super::status::KeptReceipt;
@@ -103,8 +104,8 @@ impl SpooledStream {
             let stream = lock(&handle.current).clone();
             match stream.write(core, drafts)? {
                 Written::Here(names) => return Ok(names),
-                Written::Elsewhere(to, rest) => {
-                    *lock(&handle.current) = to;
+                Written::Elsewhere(rest) => {
+                    handle.follow();
                     drafts = rest;
                 }
             }
@@ -153,23 +154,22 @@ impl SpooledStream {
         let (core, handle) = self.here()?;
         let _urgent = core.bell.urge();
         sign_run(core, self.scope());
-        lock(&handle.current).wish_to_seal(core, status)?;
+        handle.follow().wish_to_seal(core, status)?;
         let sealed = core.moved.wait_until(began + timeout, || {
             if let Some(error) = halted(core) {
                 return Some(Err(error));
             }
-            let stream = lock(&handle.current).clone();
-            match &stream.writer().state {
-                State::Ended(Ending::Sealed(receipt)) => Some(Ok(receipt.clone())),
-                State::Ended(Ending::NotSealed(problem)) => Some(Err(SpoolError::Refused {
+            let stream = handle.follow();
+            let writer = stream.writer();
+            match (&writer.state, &writer.not_sealed) {
+                (State::Ended(Ending::Sealed(receipt)), _) => Some(Ok(receipt.clone())),
+                (State::Open, Some(problem)) => Some(Err(SpoolError::Refused {
                     stream: stream.title(),
                     problem: problem.clone(),
                     kept: stream.dir.clone(),
                 })),
-                state @ (State::Ended(Ending::Closed(_)) | State::Moved(_)) => {
-                    Some(Err(stream.closed(state)))
-                }
-                State::Open | State::Sealing { .. } => None,
+                (state @ State::Ended(Ending::Closed(_)), _) => Some(Err(stream.closed(state))),
+                _ => None,
             }
         });
         sealed.unwrap_or_else(|| {
@@ -209,6 +209,19 @@ impl Handle {
             name: stream.name,
             current: Mutex::new(stream),
         })
+    }
+
+    /// The stream that is written to now.
+    fn follow(&self) -> Arc<Outgoing> {
+        let mut current = lock(&self.current);
+        loop {
+            let to = match &current.writer().state {
+                State::Moved(to) => Arc::clone(to),
+                _ => break,
+            };
+            *current = to;
+        }
+        Arc::clone(&current)
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Not here: what records mean, and whether sealed values open their commitments. That is `verify`.
 
+mod attachments;
 mod checkpoint;
 mod files;
 mod index;
@@ -20,11 +21,12 @@ mod report;
 mod sealed;
 mod survey;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use record::Sha256;
 use store::journal::{Inspection, inspect};
 use store::{DataDir, Group, MetaStore, ObjectStore, SqliteMeta, StoreError};
 use tlog::{Policy, TileId};
@@ -75,6 +77,8 @@ struct Check<'a> {
     plan: Plan,
     /// Subject keys that the database knows.
     keys: HashSet<KeyId>,
+    /// Attachments that records name.
+    named: BTreeMap<Sha256, attachments::Named>,
     /// Bundles whose sealed values are known to be wrong.
     broken_sealed: HashSet<u64>,
 }
@@ -236,6 +240,7 @@ impl<'a> Check<'a> {
             unlisted: 0,
             plan: Plan::default(),
             keys: HashSet::new(),
+            named: BTreeMap::new(),
             broken_sealed: HashSet::new(),
         };
         let survey = check.all()?;
@@ -257,6 +262,7 @@ impl<'a> Check<'a> {
         let survey = self.survey(size, &root)?;
         let future = self.journal(&survey)?;
         self.files(&survey, &future)?;
+        self.attachments(&survey, &future)?;
         self.index(&survey, &future)?;
         Ok(Some(survey))
     }

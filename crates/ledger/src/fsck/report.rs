@@ -11,6 +11,8 @@ pub struct FsckReport {
     pub bundles: u64,
     /// Sealed values that have their record.
     pub sealed_values: u64,
+    /// Attachments read.
+    pub attachments: u64,
     /// Records that the journal holds and no checkpoint covers yet.
     pub unpublished: u64,
     /// What is wrong, or was before it was repaired.
@@ -76,6 +78,10 @@ pub enum Fault {
     SealedDamaged,
     /// Sealed values are encrypted under a key that the database does not know.
     SubjectKeyMissing,
+    /// An attachment that a record names is not there.
+    AttachmentMissing,
+    /// An attachment's bytes are not those of its name.
+    AttachmentDamaged,
     /// The index disagrees with the log.
     Index,
     /// The journal cannot be read, or does not go on where the log ends.
@@ -128,6 +134,14 @@ impl Fault {
             }
             Self::SealedMissing | Self::SealedDamaged => {
                 "sealed values cannot be made again: restore this file from a backup"
+            }
+            Self::AttachmentMissing => {
+                "restore this file from a backup, or have whoever has the bytes put them again: they are named by \
+                 their SHA-256"
+            }
+            Self::AttachmentDamaged => {
+                "keep the file as evidence, and restore it from a backup, or have whoever has the bytes put them \
+                 again, which replaces it"
             }
             Self::SealedSurplus => {
                 "no published record names these values: keep the file, and find out who wrote it"

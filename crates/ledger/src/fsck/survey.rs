@@ -66,6 +66,9 @@ impl Check<'_> {
                         let leaves: Vec<Hash> = entries.iter().map(|e| leaf_hash(e)).collect();
                         found.computed = Some(summed(leaves));
                         self.sealed(id, &entries)?;
+                        for (index, entry) in (id.first_leaf()..).zip(&entries) {
+                            self.names(index, entry);
+                        }
                     }
                     Err(error) => found.entries = Some((Fault::EntriesDamaged, error.to_string())),
                 },

@@ -8,8 +8,8 @@ use axum::extract::State as Extracted;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use ledger::{AttachmentError, MAX_ATTACHMENT_BYTES, StoredAttachment};
-use record::Sha256;
+use ledger::{AttachmentError, StoredAttachment};
+use record::{MAX_ATTACHMENT_BYTES, Sha256};
 use tokio::sync::mpsc;
 
 use crate::api::{File, KeptAttachment};

@@ -3,7 +3,7 @@
 use axum::extract::State as Extracted;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
-use ledger::Role;
+use ledger::{BundleParts, Role};
 
 use crate::api::{BundleParams, File};
 use crate::auth::Caller;
@@ -15,7 +15,7 @@ use crate::stream;
 /// Download a run's bundle
 ///
 /// One file with which the run is verified offline: every record of it, one multi-proof, and the
-/// checkpoint they lead to. An answer that breaks off is no bundle.
+/// checkpoint they lead to, and the attachments that its records name. An answer that breaks off is no bundle.
 #[utoipa::path(
     get,
     path = "/v1/runs/{run}/bundle",
@@ -35,8 +35,11 @@ pub(crate) async fn bundle(
     Named(run): Named<String>,
     Params(params): Params<BundleParams>,
 ) -> Result<Response, Problem> {
-    let openings = params.openings.unwrap_or(false);
-    if openings && principal.role != Role::Admin {
+    let parts = BundleParts {
+        openings: params.openings.unwrap_or(false),
+        attachments: params.attachments.unwrap_or(true),
+    };
+    if parts.openings && principal.role != Role::Admin {
         return Err(Problem::forbidden(
             "openings=true puts sealed values in the clear, which takes an admin's token; without \
              it the bundle has everything else",
@@ -51,7 +54,7 @@ pub(crate) async fn bundle(
     let ledger = state.ledger_handle();
     let body = stream::body(move |out| {
         ledger
-            .bundle(run, openings, out)
+            .bundle(run, parts, out)
             .map(drop)
             .map_err(Problem::from)
     })

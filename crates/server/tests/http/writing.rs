@@ -127,6 +127,13 @@ fn two_clients_at_once_interleave_and_lose_nothing() {
     for stream in &streams[..2] {
         assert!(stream.next_seq > EACH as u64, "{stream:?}");
     }
+    // Those of no run can be asked for in the same way.
+    let of_ledger = server.client(&server.producer).streams("ledger").unwrap();
+    let names: Vec<&str> = of_ledger
+        .iter()
+        .map(|stream| stream.stream.as_str())
+        .collect();
+    assert_eq!(names, ["server"]);
 }
 
 #[test]

@@ -9,11 +9,14 @@ use record::RunId;
 use tlog::multiproof;
 use tlog::{Hash, LeafIndex, Policy, TreeSize, leaf_hash};
 
-use super::format::{Entry, FormatError, Reader};
+use super::format::{Entry, FormatError};
+use super::reader::Reader;
+use crate::attached::Attached;
 use crate::chains::Chains;
 use crate::commitments;
 use crate::followed::Keys;
-use crate::meaning::Meaning;
+use crate::meaning::{Meaning, Wanted};
+use crate::model::Models;
 use crate::pipeline::{self, Work};
 use crate::report::{Check, Failure, Report, SealedValues, Subject};
 use crate::signatures::{SignatureJob, Signatures};
@@ -105,11 +108,14 @@ pub fn read(
         reader: Mutex::new(reader),
         broken: Mutex::new(None),
         signatures: Signatures::default(),
+        models: options.model.is_some(),
     };
     let mut chains = Chains::of_run(options, run);
     let mut leaves: Vec<(LeafIndex, Hash)> = Vec::new();
     let mut done = 0;
-    let consume = |chunk: Chunk, jobs: &mut Vec<SignatureJob>| {
+    let mut attached = Attached::default();
+    let mut models = Models::new(options.model);
+    let consume = |mut chunk: Chunk, jobs: &mut Vec<SignatureJob>| {
         report.counts.bytes += chunk.bytes;
         report.counts.entries += chunk.leaves.len() as u64;
         if chunk.openings {
@@ -117,6 +123,8 @@ pub fn read(
         }
         done += chunk.leaves.len() as u64;
         leaves.extend(chunk.leaves);
+        attached.take(std::mem::take(&mut chunk.meaning.attachments));
+        models.take(std::mem::take(&mut chunk.meaning.models));
         chains.admit(chunk.meaning, &mut report, jobs);
         if let Some(progress) = options.progress {
             progress(done, total);
@@ -125,31 +133,50 @@ pub fn read(
     };
     pipeline::run(&work, options.threads(), consume)?;
 
-    let broken = work
-        .broken
-        .into_inner()
-        .unwrap_or_else(PoisonError::into_inner);
-    if let Some(failure) = broken {
-        report.fail(failure);
-    } else {
-        let hashes = proof.into_iter().map(Hash::from);
-        let found = match multiproof::root(TreeSize(signed.size), leaves, hashes) {
-            Ok(root) if root == signed.hash => None,
-            Ok(root) => Some(format!(
-                "{root}: an entry or the proof is not what the log has"
-            )),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(found) = found {
-            report.fail(Failure::new(
-                Check::Inclusion,
-                format!("proof and entries to give the signed root {}", signed.hash),
-                found,
-            ));
-        }
+    let (mut reader, broken) = (inner(work.reader), inner(work.broken));
+    let broken = match broken {
+        Some(failure) => Some(failure),
+        None => attached
+            .check_bundle(&mut reader, &models, &mut report)
+            .map_or_else(|error| self::broken(name, error).map(Some), |()| Ok(None))?,
+    };
+    match broken {
+        Some(failure) => report.fail(failure),
+        None => included(&signed, leaves, proof, &mut report),
     }
     work.signatures.finish(&mut report);
     chains.finish(&mut report);
+    whole(run, &mut report);
+    models.finish(&mut report);
+    Ok(report.finish())
+}
+
+fn inner<T>(mutex: Mutex<T>) -> T {
+    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether the entries are in the tree that was signed.
+fn included(
+    signed: &SignedRoot,
+    leaves: Vec<(LeafIndex, Hash)>,
+    proof: Vec<[u8; 32]>,
+    report: &mut Report,
+) {
+    let hashes = proof.into_iter().map(Hash::from);
+    let found = match multiproof::root(TreeSize(signed.size), leaves, hashes) {
+        Ok(root) if root == signed.hash => return,
+        Ok(root) => format!("{root}: an entry or the proof is not what the log has"),
+        Err(error) => error.to_string(),
+    };
+    report.fail(Failure::new(
+        Check::Inclusion,
+        format!("proof and entries to give the signed root {}", signed.hash),
+        found,
+    ));
+}
+
+/// Whether there is a run, and whether anything of it may be missing.
+fn whole(run: RunId, report: &mut Report) {
     if report.counts.runs == 0 {
         report.fail(Failure::new(
             Check::Bundle,
@@ -159,7 +186,6 @@ pub fn read(
     } else if report.counts.sealed_runs == 0 {
         report.leave_unchecked("run not sealed: completeness not shown");
     }
-    Ok(report.finish())
 }
 
 /// Holds an earlier checkpoint against the bundle's, which a bundle allows at the same size only.
@@ -198,6 +224,8 @@ struct BundleWork<'a, R> {
     reader: Mutex<Reader<R>>,
     broken: Mutex<Option<Failure>>,
     signatures: Signatures,
+    /// Records of saved models are asked for.
+    models: bool,
 }
 
 impl<R: Read + Send> Work for BundleWork<'_, R> {
@@ -238,9 +266,13 @@ impl<R: Read + Send> Work for BundleWork<'_, R> {
             chunk.leaves.push((LeafIndex(entry.index), leaf));
             chunk.bytes += entry.record.len() as u64;
             let open = !entry.openings.is_empty();
+            let wanted = Wanted {
+                commitments: open,
+                models: self.models,
+            };
             chunk
                 .meaning
-                .read(at as u16, entry.index, &entry.record, leaf, None, open);
+                .read(at as u16, entry.index, &entry.record, leaf, None, wanted);
             if open {
                 chunk.openings = true;
                 commitments::check_given(&mut chunk.meaning, entry.index, &entry.openings);

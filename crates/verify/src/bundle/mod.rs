@@ -4,5 +4,11 @@
 
 pub mod check;
 pub mod format;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod writer;
 
-pub use format::{Entry, FormatError, Header, Reader, Stamp, Writer};
+pub use format::{Attached, Entry, FormatError, Header, Stamp};
+pub use reader::Reader;
+pub use writer::Writer;

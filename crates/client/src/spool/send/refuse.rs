@@ -57,7 +57,7 @@ impl Sender {
             self.lanes[at].rest(problem.to_string(), None);
             return;
         }
-        stream.end_sealing(Ending::NotSealed(problem));
+        stream.not_sealed(problem);
         self.core.moved.tell();
     }
 
@@ -111,6 +111,7 @@ impl Sender {
                 self.incident(stream, batch.first_seq, refused, problem),
             )?;
         }
+        let wished = stream.wished();
         let mut writer = stream.writer();
         writer.state = match &new {
             Some(new) if !over => State::Moved(new.clone()),
@@ -142,6 +143,9 @@ impl Sender {
         }
         self.forget(stream);
         if let Some(new) = new {
+            if let Some(status) = wished.filter(|_| !over) {
+                new.wish_to_seal(&self.core, status)?;
+            }
             self.core.streams().push(new.clone());
             let mut lane = super::Lane::new(&self.core, new);
             lane.refusals = refusals;
@@ -182,7 +186,7 @@ impl Sender {
         });
         loop {
             let name = free_name(&self.core, scope, stream.name, &taken);
-            if let Some(new) = Outgoing::create(&self.core, scope, name, continues.clone())? {
+            if let Some(new) = Outgoing::create(&self.core, scope, name, continues.as_ref())? {
                 return Ok(new);
             }
         }

@@ -9,7 +9,7 @@ use record::RunId;
 use super::super::core::Core;
 use super::super::dir::{names, stream_of};
 use super::super::error::SpoolError;
-use super::super::outgoing::{Ending, Outgoing};
+use super::super::outgoing::Outgoing;
 use super::super::queue::Progress;
 use super::super::segments::{Frames, list, path};
 use super::Sender;
@@ -55,7 +55,7 @@ impl Sender {
                 Err(NotYet::Client(error)) => lane.rest(error.to_string(), None),
                 Err(NotYet::Spool(error)) => lane.rest(error.to_string(), None),
                 Err(NotYet::Never(problem)) => {
-                    stream.end_sealing(Ending::NotSealed(problem));
+                    stream.not_sealed(problem);
                     self.core.moved.tell();
                 }
             }
