@@ -85,7 +85,7 @@ fn answer(mut stream: TcpStream, heard: &Mutex<Vec<Vec<u8>>>) -> io::Result<()> 
         "/nan" => ("200 OK", "{\"rewards\": [NaN]}".to_owned()),
         "/health" => ("200 OK", "well".to_owned()),
         "/slow" => {
-            thread::sleep(Duration::from_secs(4));
+            thread::sleep(Duration::from_secs(6));
             ("200 OK", rewards(&body))
         }
         "/cut" => {
@@ -137,6 +137,7 @@ pub(crate) fn read(stream: &mut impl Read, to_end: bool) -> io::Result<(String, 
             .to_ascii_lowercase()
             .lines()
             .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        let length = length.or_else(|| head.starts_with("GET ").then_some(0));
         if length.is_some_and(|length: usize| bytes.len() >= end + 4 + length) && !to_end
             || read == 0
         {
