@@ -7,9 +7,11 @@ README ?=
 FUZZ_SECONDS ?= 600
 FUZZ_JOBS ?= 1
 TARGETS ?=
+PYTHON = $(CURDIR)/target/services/python
+TRL = $(CURDIR)/target/services/trl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify-only test fuzz lint fmt deny typos generate soak faults bench bench-quick clean
+.PHONY: help demo build verify-only test test-rust test-python test-trl python fuzz lint fmt deny typos generate soak faults bench bench-quick clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,10 +28,27 @@ verify-only: ## Build the auditor's binary: verification alone, no server, no da
 	@scripts/needs.sh cargo cc
 	$(CARGO) build --release --locked -p rlhf-audit --no-default-features --features verify
 
-test: ## Run every test
-	@scripts/needs.sh cargo cc openssl postgres moto azurite gcp-storage-emulator strace
+test: test-rust test-python test-trl ## Run every test
+
+test-rust: ## Run the tests of the binary and its rooms
+	@scripts/needs.sh cargo cc openssl postgres moto azurite gcp-storage-emulator mlflow standardwebhooks strace
 	$(CARGO) test --locked --workspace
 	$(CARGO) run --locked -q -p xtask -- schemas --check
+
+python: ## Build the Python package into target/services/python
+	@scripts/needs.sh cargo cc python
+	cd python && VIRTUAL_ENV=$(PYTHON) $(PYTHON)/bin/maturin develop --locked -q
+
+test-python: python ## Run the tests of the Python package, its types and its style
+	$(CARGO) build --locked -p rlhf-audit
+	cd python && $(PYTHON)/bin/ruff check . ../examples && $(PYTHON)/bin/ruff format --check . ../examples
+	cd python && $(PYTHON)/bin/mypy
+	cd python && $(PYTHON)/bin/python -m pytest -q --ignore tests/trl
+
+test-trl: python ## Train with TRL, audited, and hold what was recorded against what TRL wrote
+	@scripts/needs.sh trl
+	$(CARGO) build --locked -p rlhf-audit
+	cd python && $(TRL)/bin/python -m pytest -q tests/trl
 
 fuzz: ## Fuzz whatever reads bytes from outside, FUZZ_SECONDS=600 a target, FUZZ_JOBS=1 at a time; TARGETS="note tile …" for some
 	@scripts/needs.sh cargo cc cargo-fuzz

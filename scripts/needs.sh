@@ -23,6 +23,16 @@ from_pip() { # name version requirement: in an environment of its own, which Deb
   "$dir/bin/python" -m pip install --quiet --disable-pip-version-check "$3==$2" && touch "$dir/done"
 }
 
+from_requirements() { # name file: what a file lists, in an environment that is made anew when the file changes
+  local dir="$services/$1-$(sha256sum "$2" | cut -c1-12)"
+  [ -e "$dir/done" ] && { ln -sfn "$dir" "$services/$1"; return; }
+  command -v python3 >/dev/null || apt_install python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+  rm -rf "$dir" && python3 -m venv "$dir"
+  "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2" && touch "$dir/done"
+  ln -sfn "$dir" "$services/$1"
+}
+
 from_npm() { # name version
   local dir="$services/$1-$2"
   [ -e "$dir/done" ] && return
@@ -56,13 +66,21 @@ for tool in "$@"; do
       from_npm azurite 3.35.0 ;;
     gcp-storage-emulator)
       from_pip gcp-storage-emulator 2024.8.3 gcp-storage-emulator ;;
+    mlflow)
+      from_pip mlflow-skinny 3.17.2 mlflow-skinny ;;
     moto)
       from_pip moto 5.2.5 'moto[server]' ;;
     postgres)
       # Debian keeps the server's binaries out of the path.
       compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || apt_install postgresql ;;
+    python)
+      from_requirements python python/requirements-test.txt ;;
+    standardwebhooks)
+      from_pip standardwebhooks 1.1.0 standardwebhooks ;;
     strace)
       command -v strace >/dev/null || apt_install strace ;;
+    trl)
+      from_requirements trl python/requirements-trl.txt ;;
     typos)
       command -v typos >/dev/null || python3 -m pip install --quiet --disable-pip-version-check typos==1.52.0 2>/dev/null ||
         cargo install --locked --quiet typos-cli@1.52.0 ;;
