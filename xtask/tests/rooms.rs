@@ -22,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // Not a room: it calls the readers of all of them.
     (
         "fuzz-targets",
-        &["tlog", "record", "store", "ledger", "verify"],
+        &["tlog", "record", "store", "import", "ledger", "verify"],
     ),
     // Not a room, but held to the faces a user has: it measures the binary.
     ("benches", &["record", "client"]),

@@ -5,7 +5,7 @@
 //! crate's own test, which replays `fuzz/corpus` and a few thousand mutations of it on a stable
 //! toolchain. A target panics where something does not hold; that is its only output.
 //!
-//! Not here: readers of HTTP, JSON and databases, which are libraries' work.
+//! Not here: readers of HTTP, JSON, XML and databases, which are libraries' work.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -18,6 +18,7 @@ mod bytes;
 mod example;
 mod journal;
 mod note;
+mod platform;
 mod policy;
 mod proof;
 mod record;
@@ -33,6 +34,7 @@ pub use add_checkpoint::add_checkpoint;
 pub use bundle::bundle;
 pub use journal::journal;
 pub use note::note;
+pub use platform::platform;
 pub use policy::policy;
 pub use proof::proof;
 pub use record::record;
@@ -52,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     ("bundle", bundle),
     ("journal", journal),
     ("note", note),
+    ("platform", platform),
     ("policy", policy),
     ("proof", proof),
     ("record", record),
