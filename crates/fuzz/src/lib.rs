@@ -5,7 +5,7 @@
 //! crate's own test, which replays `fuzz/corpus` and a few thousand mutations of it on a stable
 //! toolchain. A target panics where something does not hold; that is its only output.
 //!
-//! Not here: readers of HTTP, JSON and databases, which are libraries' work.
+//! Not here: readers of HTTP, JSON, XML and databases, which are libraries' work.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -19,6 +19,7 @@ mod example;
 mod journal;
 mod manifest;
 mod note;
+mod platform;
 mod policy;
 mod proof;
 mod record;
@@ -37,6 +38,7 @@ pub use bundle::bundle;
 pub use journal::journal;
 pub use manifest::manifest;
 pub use note::note;
+pub use platform::platform;
 pub use policy::policy;
 pub use proof::proof;
 pub use record::record;
@@ -59,6 +61,7 @@ pub const TARGETS: &[Target] = &[
     ("journal", journal),
     ("manifest", manifest),
     ("note", note),
+    ("platform", platform),
     ("policy", policy),
     ("proof", proof),
     ("record", record),
