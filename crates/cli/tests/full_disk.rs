@@ -8,7 +8,7 @@ mod common;
 use std::fs;
 use std::io::{Read as _, Write as _};
 
-use client::{Client, Wait};
+use client::{Client, ClientError, Wait};
 use common::disk::{Tmpfs, fill};
 use common::load::{Producer, client, settle};
 use common::{ADMIN, Desk, Server, eventually};
@@ -54,7 +54,18 @@ fn a_full_disk_is_said_and_left_without_a_restart() {
             common::get(&format!("{}/log/checkpoint", server.url)).0,
             200
         );
+        // Nor is there room for an attachment, of which nothing is left behind.
+        let attachment = vec![leave as u8; 3 << 20];
+        let put = || client.put_attachment(&mut io::Cursor::new(&attachment));
+        let no_room = put().unwrap_err();
+        assert!(
+            matches!(no_room, ClientError::Unavailable { .. }),
+            "{leave}: {no_room}"
+        );
+        let tmp = desk.path("audit-data/tmp");
+        assert_eq!(fs::read_dir(tmp).unwrap().count(), 0, "{leave}");
         fs::remove_file(&ballast).unwrap();
+        eventually("an attachment is taken again", || put().is_ok());
         // The very same bytes are taken once there is room.
         for producer in &mut crew {
             eventually("everything is taken again", || {

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use client::{BundleParts, Client};
 use common::load::client;
 use common::{Desk, Server, text};
-use record::kinds::{ModelCheckpoint, ModelFile};
+use record::kinds::ModelCheckpoint;
 use serde_json::{Value, json};
 use weights::{Manifest, Options, Source, Tensors};
 
@@ -68,11 +68,7 @@ fn manifest(dir: &Path) -> Manifest {
 /// Records a model as an SDK does: the manifest first, then the record that names it.
 fn record(client: &Client, desk: &Desk, dir: &str, step: u64, attach: bool) {
     let manifest = manifest(&desk.path(dir));
-    let files = manifest
-        .files()
-        .iter()
-        .map(|file| ModelFile::new(file.bytes, file.name.clone(), file.sha256));
-    let mut body = ModelCheckpoint::new(files.collect(), format!("checkpoint-{step}"));
+    let mut body = ModelCheckpoint::new(manifest.listed(), format!("checkpoint-{step}"));
     body.step = Some(step);
     let mut event = json!({"kind": "model.checkpoint", "body": body});
     if attach {

@@ -1,5 +1,6 @@
 //! The manifest of a model: what is written, and what is read. `docs/spec/model-manifest.md` has the form.
 
+use record::kinds::ModelFile;
 use record::{MAX_ATTACHMENT_BYTES, MAX_INTEGER, Sha256, canonical};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
@@ -8,6 +9,10 @@ use sha2::Digest as _;
 pub const FORMAT: &str = "rlhf-audit-model-manifest/v1";
 /// The most bytes of a manifest: it has to fit into an attachment.
 pub const MAX_MANIFEST_BYTES: u64 = MAX_ATTACHMENT_BYTES;
+
+/// What a record holds: so many files, with names of so many characters, none of which is a control character.
+const MAX_LISTED: usize = 256;
+const MAX_TEXT: usize = 128;
 
 /// Every file of a model, by name: each has its own, and they are sorted by their bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -156,6 +161,27 @@ impl Manifest {
             .sum()
     }
 
+    /// The files as a `model.checkpoint` lists them, by name: all of them, or where they are too many (or named too long
+    /// for a record) as many as it holds, those with weights before others and the larger before the smaller. The
+    /// manifest, which the record names as an attachment, has all.
+    pub fn listed(&self) -> Vec<ModelFile> {
+        let mut files: Vec<_> = self
+            .files
+            .iter()
+            .filter(|file| file.name.chars().count() <= MAX_TEXT && !file.name.contains(is_control))
+            .collect();
+        files.sort_by_key(|file| {
+            let weights = file.contents.holds_tensors();
+            (std::cmp::Reverse((weights, file.bytes)), &file.name)
+        });
+        files.truncate(MAX_LISTED);
+        files.sort_by_key(|file| &file.name);
+        let listed = files
+            .into_iter()
+            .map(|file| ModelFile::new(file.bytes, file.name.clone(), file.sha256));
+        listed.collect()
+    }
+
     /// The manifest itself: canonical JSON (RFC 8785).
     pub fn to_bytes(&self) -> Vec<u8> {
         let document = Document {
@@ -263,6 +289,11 @@ impl Contents {
             _ => Ok(()),
         }
     }
+}
+
+/// As texts in records have it.
+fn is_control(character: char) -> bool {
+    character < ' ' || character == '\u{7f}'
 }
 
 /// Whether names ascend by their bytes, so that each is there once and there is one order.

@@ -76,6 +76,42 @@ fn what_cannot_stand_in_a_manifest_is_refused_before() {
     assert_eq!(sorted.bytes(), 3);
 }
 
+/// What [`Manifest::listed`] gives makes a record, however many files there are and however they are named.
+#[test]
+fn a_record_lists_what_it_can_hold() {
+    let all = sample().listed();
+    let names: Vec<_> = all.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(names.len(), 7);
+    assert!(names.is_sorted());
+
+    let file = |name: String, bytes, contents| ManifestFile {
+        name,
+        bytes,
+        sha256: Sha256([1; 32]),
+        contents,
+    };
+    let mut files: Vec<_> = (0..400)
+        .map(|n| file(format!("f{n:03}"), n, Contents::Plain))
+        .collect();
+    let weights = Contents::TorchZip { entries: None };
+    files.push(file("tiny.pt".into(), 0, weights));
+    files.push(file("é".repeat(129), 1_000, Contents::Plain));
+    files.push(file("a\nb".into(), 1_000, Contents::Plain));
+    let listed = Manifest::new(files).unwrap().listed();
+    assert_eq!(listed.len(), 256);
+    assert_eq!((&*listed[0].name, &*listed[255].name), ("f145", "tiny.pt"));
+    let body = record::kinds::ModelCheckpoint::new(listed, "checkpoint".into());
+    let mut writer = record::StreamWriter::open(
+        record::Scope::Ledger,
+        record::StreamName::parse("trainer").unwrap(),
+        record::ProducerName::parse("trainer").unwrap(),
+        record::SigningKey::from_bytes(&[1; 32]),
+        std::sync::Arc::new(testkit::log::StepClock::new(1)),
+        std::sync::Arc::new(testkit::log::SeededEntropy::new(1)),
+    );
+    writer.write(record::Draft::new(body)).unwrap();
+}
+
 fn any_contents() -> impl Strategy<Value = Contents> {
     let digest = any::<[u8; 32]>().prop_map(Sha256);
     let tensor = (
