@@ -12,7 +12,9 @@ use std::time::Duration;
 use client::Client;
 use client::spool::{Spool, SpooledStream};
 use common::load::Dice;
-use common::spool::{LONG, child, logged, numbered, numbers, open, run_id, start_run};
+use common::spool::{
+    LONG, child, logged, numbered, numbers, open, options_with, run_id, start_run,
+};
 use common::{ADMIN, Desk, Server, eventually};
 use record::RunId;
 use record::kinds::RunStatus;
@@ -316,4 +318,86 @@ fn forked_workers_have_streams_of_their_own() {
     assert_eq!(client.run(run.as_str()).unwrap().status, "completed");
     server.stop();
     desk.verified();
+}
+
+#[test]
+fn what_another_process_sends_is_gone_on_with_when_that_is_done() {
+    let desk = Desk::with_ledger();
+    let spool_dir = desk.path("spool");
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port().to_string()
+    };
+    let url = format!("http://127.0.0.1:{port}");
+    let variables = [
+        ("SPOOL_DIR", spool_dir.to_str().unwrap()),
+        ("SPOOL_SERVER", &url),
+    ];
+    let mut process = child("job_writes_and_waits_to_be_killed", &variables);
+    let (run, told) = until_done(&mut process);
+    process.kill().unwrap();
+    process.wait().unwrap();
+    let server = Server::start_with(&desk, &["--port", &port]);
+    // One rank is up first, and sends what the other has left.
+    let first = open(&spool_dir, &url);
+    let rank1 = first.join_run(run, "rank1").unwrap();
+    first.flush(LONG).unwrap();
+    rank1.write(numbered(10_000)).unwrap();
+    let second = open(&spool_dir, &url);
+    let rank0 = second.join_run(run, "rank0").unwrap();
+    assert_eq!(rank0.name().as_str(), "rank0");
+    rank0.write(numbered(2_000)).unwrap();
+    second.flush(LONG).unwrap();
+    first.close(LONG).unwrap();
+    hold_against_the_log(&url, run, &told);
+    // What one process writes no other takes.
+    let third = open(&spool_dir, &url);
+    let other = third.join_run(run, "rank0").unwrap();
+    assert_eq!(other.name().as_str(), "rank0.2");
+    drop((other, third));
+    rank0.seal(RunStatus::Completed, LONG).unwrap();
+    second.close(LONG).unwrap();
+    server.stop();
+    desk.verified();
+}
+
+#[test]
+fn what_this_token_may_not_send_is_left_to_another_process() {
+    let desk = Desk::with_ledger();
+    let server = Server::start(&desk);
+    let spool_dir = desk.path("spool");
+    let admin = Client::new(&server.url, Some(ADMIN)).unwrap();
+    let token = |name: &str| admin.create_token(name, "producer").unwrap().token;
+    let (mine, other) = (token("mine"), token("other"));
+    let with = |token: &str| Spool::open(options_with(&spool_dir, &server.url, token)).unwrap();
+    let spool = with(&mine);
+    let stream = start_run(&spool, "mine");
+    let run = run_id(&stream);
+    spool.flush(LONG).unwrap();
+    // The server is away for a moment: something is left.
+    let left = with(&mine);
+    drop((stream, spool));
+    let stream = left.join_run(run, "rank0").unwrap();
+    server.signal("STOP");
+    stream.write_all((0..100).map(numbered).collect()).unwrap();
+    drop((stream, left));
+    server.signal("CONT");
+    // Another run's process finds it, and may not send it: its own records go all the same.
+    let spool = with(&other);
+    let own = start_run(&spool, "other");
+    own.write(numbered(1)).unwrap();
+    spool.flush(LONG).unwrap();
+    eventually("it is said", || {
+        let why = spool.status().last_error;
+        why.is_some_and(|why| why.contains("another token"))
+    });
+    // Whoever may goes on with it.
+    let again = with(&mine);
+    let stream = again.join_run(run, "rank0").unwrap();
+    assert_eq!(stream.name().as_str(), "rank0");
+    again.flush(LONG).unwrap();
+    assert_eq!(
+        numbers(&server.url, run.as_str(), 100),
+        (0..100).collect::<Vec<_>>()
+    );
 }

@@ -4,7 +4,7 @@
 //! spool.json                   the format's version
 //! producer.ed25519             the key, mode 0600
 //! streams/<scope>+<stream>/    a stream on its way
-//!     lock                     whoever has it locked writes and sends the stream; names the process
+//!     lock                     whoever has it locked writes and sends the stream; names the process and what it does
 //!     stream.json              whose key it has
 //!     <seq>.seg                frames of submission lines, from that seq on
 //!     progress.json            how far the server has acknowledged it
@@ -189,9 +189,33 @@ pub(super) struct Lock {
     _file: File,
 }
 
+/// What a process has a stream for, as the lock says for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It writes it.
+    Writes,
+    /// It sends what a dead process left, and lets it go then.
+    Sends,
+}
+
+impl Purpose {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Writes => "writes",
+            Self::Sends => "sends",
+        }
+    }
+}
+
 impl Lock {
+    /// Whether who has the stream locked will let it go soon.
+    pub(super) fn is_passing(dir: &Path) -> bool {
+        let text = fs::read_to_string(dir.join(LOCK)).unwrap_or_default();
+        text.trim_end().ends_with(Purpose::Sends.word())
+    }
+
     /// Locks a stream's directory; `None` where another process has it.
-    pub(super) fn take(dir: &Path) -> Result<Option<Self>, SpoolError> {
+    pub(super) fn take(dir: &Path, purpose: Purpose) -> Result<Option<Self>, SpoolError> {
         let path = dir.join(LOCK);
         let file = OpenOptions::new()
             .read(true)
@@ -216,11 +240,11 @@ impl Lock {
         if !path.exists() {
             return Ok(None);
         }
-        // For people; what counts is the lock.
+        // What counts is the lock.
         let _ = file
             .set_len(0)
             .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| writeln!(file, "{}", std::process::id()));
+            .and_then(|_| writeln!(file, "{} {}", std::process::id(), purpose.word()));
         Ok(Some(Self { _file: file }))
     }
 }

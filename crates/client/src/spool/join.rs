@@ -1,13 +1,14 @@
 //! Finding a stream to write to: the one that is here, or a new one.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use record::kinds::RunStarted;
 use record::{Draft, PublicKey, Scope, StreamName, Subject};
 use serde_json::Value;
 
 use super::core::Core;
-use super::dir::Lock;
+use super::dir::{Lock, Purpose};
 use super::error::SpoolError;
 use super::load::load;
 use super::names::{Taken, free_name, random_name};
@@ -15,6 +16,9 @@ use super::options::RunSpec;
 use super::outgoing::Outgoing;
 use crate::error::ClientError;
 use crate::types::StreamSummary;
+
+/// What is left of a stream is mostly sent within so long.
+const PASSING: Duration = Duration::from_secs(5);
 
 /// A stream of a scope by that name, if it is here and can be gone on with, or a new one.
 pub(super) fn join(core: &Core, scope: Scope, wanted: &str) -> Result<Arc<Outgoing>, SpoolError> {
@@ -28,6 +32,7 @@ pub(super) fn join(core: &Core, scope: Scope, wanted: &str) -> Result<Arc<Outgoi
         return Ok(stream);
     }
     let asked = ask(core, scope)?;
+    wait_for(core, scope, name);
     let _taking = core.taking();
     if let Some(stream) = left(core, scope, name)? {
         let at_server = asked
@@ -108,6 +113,22 @@ fn of_this_process(core: &Core, scope: Scope, name: StreamName) -> Option<Arc<Ou
     found.cloned()
 }
 
+/// Waits for a process that sends what a dead one has left of the stream, and lets it go then.
+fn wait_for(core: &Core, scope: Scope, name: StreamName) {
+    let dir = core.layout.stream(scope, name);
+    let passing = || dir.exists() && Lock::is_passing(&dir);
+    if !passing() || of_this_process(core, scope, name).is_some() {
+        return;
+    }
+    let free = || match Lock::take(&dir, Purpose::Sends) {
+        Ok(None) => (!passing()).then_some(()),
+        Ok(Some(_)) | Err(_) => Some(()),
+    };
+    let deadline = Instant::now() + PASSING;
+    // Then it is a new stream.
+    let _: Option<()> = core.moved.wait_until(deadline, free);
+}
+
 /// The stream as a dead process left it. Where nobody can go on with it, what is left of it is sent.
 fn left(core: &Core, scope: Scope, name: StreamName) -> Result<Option<Arc<Outgoing>>, SpoolError> {
     if let Some(stream) = of_this_process(core, scope, name) {
@@ -117,7 +138,7 @@ fn left(core: &Core, scope: Scope, name: StreamName) -> Result<Option<Arc<Outgoi
     if !dir.exists() {
         return Ok(None);
     }
-    let Some(lock) = Lock::take(&dir)? else {
+    let Some(lock) = Lock::take(&dir, Purpose::Writes)? else {
         return Ok(None);
     };
     let stream = load(core, dir, lock)?;

@@ -12,7 +12,7 @@ use record::{Draft, Hash, PublicKey, RecordHash, Scope, StreamName, StreamWriter
 use serde::{Deserialize, Serialize};
 
 use super::core::{Core, lock};
-use super::dir::{self, Lock, read_json};
+use super::dir::{self, Lock, Purpose, read_json};
 use super::drafts::{needed, put};
 use super::error::SpoolError;
 use super::frame::Encoder;
@@ -113,7 +113,7 @@ impl Outgoing {
         let prepared = core
             .layout
             .write_json(&made.join(META), &meta, true)
-            .and_then(|()| Lock::take(&made));
+            .and_then(|()| Lock::take(&made, Purpose::Writes));
         let renamed = prepared.and_then(|lock| match fs::rename(&made, &dir) {
             Ok(()) => Ok(lock),
             Err(error) if dir.exists() => {

@@ -14,7 +14,7 @@ use tlog::TlogProof;
 use tlog::proof::verify_inclusion;
 
 use super::core::Core;
-use super::dir::{Lock, make_dir, names, read, read_json, remove};
+use super::dir::{Lock, Purpose, make_dir, names, read, read_json, remove};
 use super::error::SpoolError;
 use super::outgoing::Outgoing;
 use super::status::KeptReceipt;
@@ -105,7 +105,7 @@ impl Receipts {
                 let at = core.layout.stream(scope, stream);
                 // Whoever has the stream asks.
                 let written = core.streams().iter().any(here)
-                    || (at.exists() && !matches!(Lock::take(&at), Ok(Some(_))));
+                    || (at.exists() && !matches!(Lock::take(&at, Purpose::Sends), Ok(Some(_))));
                 if !written {
                     left.push(Self::open(core, scope, stream));
                 }

@@ -9,7 +9,7 @@ use record::Draft;
 use record::kinds::IncidentReported;
 
 use super::super::core::Core;
-use super::super::dir::{Lock, names, stream_of};
+use super::super::dir::{Lock, Purpose, names, stream_of};
 use super::super::evidence;
 use super::super::load::load;
 use super::super::outgoing::Outgoing;
@@ -21,8 +21,8 @@ use super::super::status::{Incident, IncidentKind};
 use super::{Sender, TEND_EVERY};
 use crate::memory::Seen;
 
-/// Whoever goes on with a stream does so at once; it is not taken from under their hands.
-const ADOPT_AFTER: Duration = Duration::from_millis(300);
+/// Whoever goes on with a stream does so when it starts; it is not taken from under their hands.
+const ADOPT_AFTER: Duration = Duration::from_secs(1);
 const ADOPT_EVERY: Duration = Duration::from_secs(5);
 /// A drained stream that nobody writes to keeps its last segment so long.
 const KEEP_TAIL: Duration = Duration::from_secs(5);
@@ -97,7 +97,7 @@ impl Sender {
                 continue;
             }
             self.declined.remove(&dir);
-            match Lock::take(&dir) {
+            match Lock::take(&dir, Purpose::Sends) {
                 Ok(Some(lock)) => self.take_over(dir, lock),
                 Ok(None) => others += bytes,
                 Err(error) => self.trouble = Some(error.to_string()),
@@ -223,7 +223,10 @@ impl Sender {
             return;
         };
         for lane in &mut self.lanes {
-            let asked = lane.receipts.tend(&self.core, &client, seen, finishing);
+            // An adopted stream is let go once all is done.
+            let last =
+                finishing || (lane.stream.is_adopted() && lane.stream.queue().waiting() == 0);
+            let asked = lane.receipts.tend(&self.core, &client, seen, last);
             if let Err(broken) = asked {
                 tell_of(&self.core, Some(&lane.stream), &broken);
             }
@@ -309,7 +312,7 @@ fn forget_old(core: &Core, dir: &std::path::Path) {
             fs::metadata(dir).is_ok_and(|metadata| is_older(core, &metadata, KEEP_TEMPORARY_MICROS))
         }
     };
-    if old && let Ok(Some(lock)) = Lock::take(dir) {
+    if old && let Ok(Some(lock)) = Lock::take(dir, Purpose::Sends) {
         let _ = fs::remove_dir_all(dir);
         drop(lock);
     }
