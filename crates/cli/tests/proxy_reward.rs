@@ -192,6 +192,7 @@ fn what_the_reward_model_does_wrong_passes_too_and_is_reported() {
         rewards(b"").into_bytes()
     );
     // A caller that does not wait.
+    let heard = model.heard().len();
     let mut hasty = TcpStream::connect(&proxy.address).unwrap();
     write!(
         hasty,
@@ -200,6 +201,7 @@ fn what_the_reward_model_does_wrong_passes_too_and_is_reported() {
     )
     .unwrap();
     hasty.write_all(&body).unwrap();
+    eventually("the reward model is asked", || model.heard().len() > heard);
     drop(hasty);
     let expected = [
         "reward-model-error broke-off",
@@ -215,7 +217,11 @@ fn what_the_reward_model_does_wrong_passes_too_and_is_reported() {
     eventually("all of it is reported", || {
         found = details(&server, "wrong");
         found.sort();
-        found.len() >= expected.len()
+        if found.len() >= expected.len() {
+            return true;
+        }
+        eprintln!("so far: {found:?}");
+        false
     });
     assert_eq!(found, expected);
     let (output, messages) = proxy.running.stop();
