@@ -77,18 +77,18 @@ fn a_line_is_there_once_it_has_its_end() {
     let (found, position) = read(&mut follower);
     assert_eq!(found, ["2 two", "3 "]);
     // Another process goes on there.
-    let mut follower = Follower::new(log.path(), Some(position));
-    log.add("ee\nfour");
+    let mut follower = Follower::new(file.path(), Some(position));
+    file.add("ee\nfour");
     assert_eq!(read(&mut follower).0, ["4 three"]);
     assert_eq!(lines(&mut follower, true), ["5! four"]);
 }
 
 #[test]
 fn a_line_may_be_long_and_not_too_long() {
-    let log = Log::new();
+    let file = Log::new();
     let long = "x".repeat(MAX_LINE_BYTES);
-    log.add(&format!("{long}\n{long}y\nshort\n"));
-    let mut follower = Follower::new(log.path(), None);
+    file.add(&format!("{long}\n{long}y\nshort\n"));
+    let mut follower = Follower::new(file.path(), None);
     follower.look().unwrap();
     assert_eq!(
         follower.next(false).unwrap().unwrap().bytes.unwrap().len(),

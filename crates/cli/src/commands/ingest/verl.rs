@@ -232,12 +232,11 @@ impl Ingest<'_> {
             let began = Instant::now();
             // What is there when the end is wished is read.
             let last = stop.is_wished();
-            let took = match self.pass(false)? {
-                true => {
-                    quiet_since = Instant::now();
-                    began.elapsed()
-                }
-                false => began.elapsed() * IDLE_SHARE,
+            let took = if self.pass(false)? {
+                quiet_since = Instant::now();
+                began.elapsed()
+            } else {
+                began.elapsed() * IDLE_SHARE
             };
             let idle = self.args.idle;
             if last || idle.is_some_and(|idle| quiet_since.elapsed() >= idle) {
