@@ -77,8 +77,8 @@ fn a_line_is_there_once_it_has_its_end() {
     let (found, position) = read(&mut follower);
     assert_eq!(found, ["2 two", "3 "]);
     // Another process goes on there.
-    let mut follower = Follower::new(file.path(), Some(position));
-    file.add("ee\nfour");
+    let mut follower = Follower::new(log.path(), Some(position));
+    log.add("ee\nfour");
     assert_eq!(read(&mut follower).0, ["4 three"]);
     assert_eq!(lines(&mut follower, true), ["5! four"]);
 }
