@@ -170,7 +170,7 @@ fn request(batch: usize) -> Vec<u8> {
 /// A message with a `content-length`, whole.
 fn read_message(stream: &mut TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let mut chunk = [0; 64 << 10];
+    let mut chunk = vec![0; 64 << 10];
     loop {
         let read = stream.read(&mut chunk).unwrap_or(0);
         bytes.extend_from_slice(&chunk[..read]);

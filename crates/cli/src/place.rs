@@ -99,21 +99,13 @@ impl PlaceArgs {
         }
     }
 
-    /// The place as a spool's server. Without a policy or a directory of the user's, checkpoints are remembered beside what
-    /// is spooled.
+    /// The place as a spool's server. What it showed is remembered beside what is spooled.
     pub(crate) fn target(&self, place: &Place) -> Result<Target, Failure> {
         let own = place.embedded.as_ref().map(Embedded::token);
-        let mut target = Target::new(
-            place.client.url(),
-            own.or(self.token.as_deref()).map(str::to_owned),
-        );
-        if let (None, Some(path)) = (own, &self.policy) {
-            let dir = self.state().ok_or_else(|| {
-                Failure::input("there is no home directory to remember checkpoints in")
-                    .with_hint("name a directory with --state-dir")
-            })?;
-            target.memory = Some(Memory::new(dir).with_policy(crate::policy::read(path)?));
-        }
+        let token = own.or(self.token.as_deref()).map(str::to_owned);
+        let mut target = Target::new(place.client.url(), token);
+        let policy = self.policy.as_deref().map(crate::policy::read);
+        target.policy = policy.transpose()?;
         Ok(target)
     }
 

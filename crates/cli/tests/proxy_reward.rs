@@ -98,9 +98,9 @@ fn calls_and_answers_pass_as_they_came() {
         told,
         [&length, "Content-Type: application/json", "X-Model: Rm-1"]
     );
-    let heard = model.heard();
-    let heard = String::from_utf8_lossy(&heard[0]);
-    let (head, there) = heard.split_once("\r\n\r\n").unwrap();
+    let asked = model.heard();
+    let asked = String::from_utf8_lossy(&asked[0]);
+    let (head, there) = asked.split_once("\r\n\r\n").unwrap();
     assert_eq!(there.as_bytes(), body);
     let mut lines: Vec<&str> = head.lines().collect();
     assert_eq!(lines.remove(0), "POST /get_reward?x=%20y HTTP/1.1");
@@ -192,6 +192,7 @@ fn what_the_reward_model_does_wrong_passes_too_and_is_reported() {
         rewards(b"").into_bytes()
     );
     // A caller that does not wait.
+    let before = model.heard().len();
     let mut hasty = TcpStream::connect(&proxy.address).unwrap();
     write!(
         hasty,
@@ -200,6 +201,7 @@ fn what_the_reward_model_does_wrong_passes_too_and_is_reported() {
     )
     .unwrap();
     hasty.write_all(&body).unwrap();
+    eventually("the reward model is asked", || model.heard().len() > before);
     drop(hasty);
     let expected = [
         "reward-model-error broke-off",
@@ -215,7 +217,11 @@ fn what_the_reward_model_does_wrong_passes_too_and_is_reported() {
     eventually("all of it is reported", || {
         found = details(&server, "wrong");
         found.sort();
-        found.len() >= expected.len()
+        if found.len() >= expected.len() {
+            return true;
+        }
+        eprintln!("so far: {found:?}");
+        false
     });
     assert_eq!(found, expected);
     let (output, messages) = proxy.running.stop();
@@ -281,12 +287,12 @@ fn many_callers_at_once_are_all_recorded() {
 /// The scores of a run, of which no two are the same.
 fn scores(server: &Server, run: &str) -> BTreeSet<u64> {
     let scored = bodies(&server.url, run, "reward.scored");
-    let scores: BTreeSet<u64> = scored
+    let found: BTreeSet<u64> = scored
         .iter()
         .map(|body| body["reward"].as_u64().unwrap())
         .collect();
-    assert_eq!(scores.len(), scored.len(), "one is there twice");
-    scores
+    assert_eq!(found.len(), scored.len(), "one is there twice");
+    found
 }
 
 #[test]
@@ -401,7 +407,7 @@ fn a_full_spool_refuses_calls_or_counts_them() {
     assert!(messages.contains("is full"), "{messages}");
     let (output, messages) = refuses.running.stop();
     assert!(output.status.success(), "{messages}");
-    let refused: usize = {
+    let kept: usize = {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(
             text.starts_with(&format!("{answered} calls are in run")),
@@ -409,7 +415,7 @@ fn a_full_spool_refuses_calls_or_counts_them() {
         );
         bodies(&server.url, &run, "reward.scored").len()
     };
-    assert!(refused >= 8 * answered);
+    assert!(kept >= 8 * answered);
     assert!(details(&server, &run).contains(&"reward-not-recorded".to_owned()));
     server.stop();
     desk.verified();

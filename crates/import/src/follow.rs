@@ -176,7 +176,7 @@ impl Follower {
                 let mut bytes: Vec<u8> = self.ahead.drain(..=self.searched + end).collect();
                 bytes.pop();
                 self.searched = 0;
-                return self.give(bytes, false).map(Some);
+                return Ok(Some(self.give(bytes, false)));
             }
             self.searched = self.ahead.len();
             if self.ahead.len() > MAX_LINE_BYTES {
@@ -190,29 +190,29 @@ impl Follower {
             let is_open = !self.ahead.is_empty() || self.skipped > 0;
             // Nobody ends a line any more in a file that another has taken the place of.
             if is_open && (all || self.successor()?.is_some()) {
-                return self.give_open().map(Some);
+                return Ok(Some(self.give_open()));
             }
             return Ok(None);
         }
     }
 
-    fn give_open(&mut self) -> Result<Line, FollowError> {
+    fn give_open(&mut self) -> Line {
         let bytes = std::mem::take(&mut self.ahead);
         self.searched = 0;
         self.give(bytes, true)
     }
 
-    fn give(&mut self, bytes: Vec<u8>, open: bool) -> Result<Line, FollowError> {
+    fn give(&mut self, bytes: Vec<u8>, open: bool) -> Line {
         let end = u64::from(!open);
         self.position.offset += self.skipped + bytes.len() as u64 + end;
         self.position.lines += 1;
         let too_long = self.skipped > 0 || bytes.len() > MAX_LINE_BYTES;
         self.skipped = 0;
-        Ok(Line {
+        Line {
             number: self.position.lines,
             bytes: (!too_long).then_some(bytes),
             open,
-        })
+        }
     }
 
     /// A position of this file, where lines were given up to, with what has to be known to go on from it another time.
@@ -255,14 +255,14 @@ impl Follower {
     fn open(&mut self) -> Result<bool, FollowError> {
         let Some(file) = open(&self.path).map_err(self.cannot_read())? else {
             return match self.renamed()? {
-                Some(path) => self.take(path),
+                Some(path) => self.take(&path),
                 None => Ok(false),
             };
         };
         let found = identity(&file.metadata().map_err(self.cannot_read())?);
         if self.position.offset > 0 && found != self.position.file {
             if let Some(path) = self.renamed()? {
-                return self.take(path);
+                return self.take(&path);
             }
             // A copy of it will do as well, on another disk perhaps.
             let same = seen(&file, self.position.offset).map_err(self.cannot_read())?;
@@ -278,8 +278,8 @@ impl Follower {
         Ok(true)
     }
 
-    fn take(&mut self, path: PathBuf) -> Result<bool, FollowError> {
-        self.file = open(&path).map_err(self.cannot_read())?;
+    fn take(&mut self, path: &Path) -> Result<bool, FollowError> {
+        self.file = open(path).map_err(self.cannot_read())?;
         Ok(self.file.is_some())
     }
 

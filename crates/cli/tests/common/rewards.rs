@@ -68,10 +68,10 @@ pub(crate) fn rewards(body: &[u8]) -> String {
     )
 }
 
-fn answer(mut stream: TcpStream, heard: &Mutex<Vec<Vec<u8>>>) -> io::Result<()> {
+fn answer(mut stream: TcpStream, requests: &Mutex<Vec<Vec<u8>>>) -> io::Result<()> {
     let (head, body) = read(&mut stream, false)?;
     let whole = [head.as_bytes(), b"\r\n\r\n", &body].concat();
-    heard
+    requests
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(whole);

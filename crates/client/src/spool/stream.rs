@@ -120,23 +120,15 @@ impl SpooledStream {
     pub fn position(&self) -> Result<StreamPosition, SpoolError> {
         let (core, handle) = self.here()?;
         core.check_open()?;
-        loop {
-            let stream = lock(&handle.current).clone();
-            let writer = stream.writer();
-            if let State::Moved(to) = &writer.state {
-                let to = Arc::clone(to);
-                drop(writer);
-                *lock(&handle.current) = to;
-                continue;
-            }
-            return match &writer.stream {
-                Some(own) => Ok(StreamPosition {
-                    stream: stream.name,
-                    next_seq: own.next_seq(),
-                    unsigned: own.unsigned(),
-                }),
-                None => Err(stream.closed(&writer.state)),
-            };
+        let stream = handle.follow();
+        let writer = stream.writer();
+        match &writer.stream {
+            Some(own) => Ok(StreamPosition {
+                stream: stream.name,
+                next_seq: own.next_seq(),
+                unsigned: own.unsigned(),
+            }),
+            None => Err(stream.closed(&writer.state)),
         }
     }
 

@@ -140,9 +140,10 @@ pub fn rollout(line: &[u8], step: u64, item: &str, place: &str) -> Result<Entry,
     let Some(reward) = number(score) else {
         return Err(Unreadable::new("a number at `score`", found(score)));
     };
-    let step = match fields.has("step") {
-        true => fields.count("step")?,
-        false => step,
+    let step = if fields.has("step") {
+        fields.count("step")?
+    } else {
+        step
     };
     let mut entry = Entry::default();
     let mut components = components(&value);

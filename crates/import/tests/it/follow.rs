@@ -85,10 +85,10 @@ fn a_line_is_there_once_it_has_its_end() {
 
 #[test]
 fn a_line_may_be_long_and_not_too_long() {
-    let log = Log::new();
+    let file = Log::new();
     let long = "x".repeat(MAX_LINE_BYTES);
-    log.add(&format!("{long}\n{long}y\nshort\n"));
-    let mut follower = Follower::new(log.path(), None);
+    file.add(&format!("{long}\n{long}y\nshort\n"));
+    let mut follower = Follower::new(file.path(), None);
     follower.look().unwrap();
     assert_eq!(
         follower.next(false).unwrap().unwrap().bytes.unwrap().len(),

@@ -22,7 +22,7 @@ pub(crate) fn read(
     follower: &mut Follower,
     to: u64,
     all: bool,
-    mut make: impl FnMut(u64, &[u8]) -> Result<Entry, Unreadable>,
+    mut reader: impl FnMut(u64, &[u8]) -> Result<Entry, Unreadable>,
 ) -> Result<Vec<Item>, FollowError> {
     let mut items = Vec::new();
     let from = follower.position().offset;
@@ -34,7 +34,7 @@ pub(crate) fn read(
         let Some(line) = follower.next(all)? else {
             break;
         };
-        let made = made(&line, &mut make);
+        let made = made(&line, &mut reader);
         items.push(Item {
             line: line.number,
             behind: follower.position().clone(),

@@ -50,25 +50,22 @@ impl Recorder<'_> {
                 .iter()
                 .map(|(_, draft)| draft.clone())
                 .collect();
-            match self.write(key, next, batch.totals, drafts)? {
-                Some(at) => {
-                    let line = batch.drafts.get(at.0).map_or(0, |(item, _)| *item);
-                    if let Some(item) = items.get_mut(line) {
-                        item.made = Err(at.1);
-                    }
+            if let Some((at, why)) = self.write(key, next, batch.totals, &drafts)? {
+                let line = batch.drafts.get(at).map_or(0, |(item, _)| *item);
+                if let Some(item) = items.get_mut(line) {
+                    item.made = Err(why);
                 }
-                None => {
-                    let bad = bad.filter(|_| !self.skip_bad);
-                    return match bad.and_then(|bad| items.get(bad)) {
-                        Some(Item {
-                            line,
-                            made: Err(why),
-                            ..
-                        }) => Err(bad_line(path, *line, why)),
-                        _ => Ok(()),
-                    };
-                }
+                continue;
             }
+            let bad = bad.filter(|_| !self.skip_bad);
+            return match bad.and_then(|bad| items.get(bad)) {
+                Some(Item {
+                    line,
+                    made: Err(why),
+                    ..
+                }) => Err(bad_line(path, *line, why)),
+                _ => Ok(()),
+            };
         }
     }
 
@@ -83,7 +80,7 @@ impl Recorder<'_> {
         entry.incident(incident, None, why);
         let mut totals = self.progress.settled.totals;
         totals.counts.add(entry.counts);
-        match self.write(key, FileProgress::default(), totals, entry.drafts)? {
+        match self.write(key, FileProgress::default(), totals, &entry.drafts)? {
             None => Ok(()),
             Some((_, why)) => Err(Failure::input(why)),
         }
@@ -124,7 +121,7 @@ impl Recorder<'_> {
         key: &str,
         next: FileProgress,
         totals: Totals,
-        drafts: Vec<Draft>,
+        drafts: &[Draft],
     ) -> Result<Option<(usize, String)>, Failure> {
         if drafts.is_empty() {
             // Nothing to be found again after a crash: these lines make nothing another time either.
@@ -135,7 +132,7 @@ impl Recorder<'_> {
         loop {
             let now = self.stream.position().map_err(spool_failure)?;
             self.progress.before(now, key, next.clone(), totals)?;
-            let Err(error) = self.stream.write_all(drafts.clone()) else {
+            let Err(error) = self.stream.write_all(drafts.to_vec()) else {
                 self.progress.after()?;
                 return Ok(None);
             };

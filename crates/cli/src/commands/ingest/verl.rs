@@ -40,10 +40,10 @@ pub(crate) struct Args {
     /// The file logger's file
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The folder of rollouts (trainer.rollout_data_dir)
+    /// The folder of rollouts (`trainer.rollout_data_dir`)
     #[arg(long, value_name = "DIR")]
     rollouts: Option<PathBuf>,
-    /// The folder of validation's rollouts (trainer.validation_data_dir)
+    /// The folder of validation's rollouts (`trainer.validation_data_dir`)
     #[arg(long, value_name = "DIR")]
     validation: Option<PathBuf>,
     /// Go on as the files grow, until Ctrl-C or SIGTERM
@@ -176,13 +176,12 @@ fn open_stream(
         (None, Some(since)) => started(args, spooled, since)?,
         (found, _) => found,
     };
-    let joined = match run {
-        Some(run) => spooled.join(run, stream)?,
-        None => {
-            progress.settled.starting = Some(SystemClock.now());
-            progress.save()?;
-            args.run.start(spooled, stream)?
-        }
+    let joined = if let Some(run) = run {
+        spooled.join(run, stream)?
+    } else {
+        progress.settled.starting = Some(SystemClock.now());
+        progress.save()?;
+        args.run.start(spooled, stream)?
     };
     progress.settled.run = joined.run();
     progress.save()?;
@@ -232,12 +231,11 @@ impl Ingest<'_> {
             let began = Instant::now();
             // What is there when the end is wished is read.
             let last = stop.is_wished();
-            let took = match self.pass(false)? {
-                true => {
-                    quiet_since = Instant::now();
-                    began.elapsed()
-                }
-                false => began.elapsed() * IDLE_SHARE,
+            let took = if self.pass(false)? {
+                quiet_since = Instant::now();
+                began.elapsed()
+            } else {
+                began.elapsed() * IDLE_SHARE
             };
             let idle = self.args.idle;
             if last || idle.is_some_and(|idle| quiet_since.elapsed() >= idle) {
@@ -281,16 +279,18 @@ impl Ingest<'_> {
         for folder in &mut self.folders {
             any |= folder.pass(&mut self.recorder, all)?;
         }
-        while there {
+        if !there {
+            return Ok(any);
+        }
+        loop {
             let items = self.lines(to, all).map_err(follow_failure)?;
             if items.is_empty() {
-                break;
+                return Ok(any);
             }
             any = true;
             self.recorder
                 .record(LOG, &self.args.file, &mut self.log, items)?;
         }
-        Ok(any)
     }
 
     fn lines(&mut self, to: u64, all: bool) -> Result<Vec<lines::Item>, FollowError> {
