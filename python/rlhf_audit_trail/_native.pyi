@@ -6,7 +6,16 @@ from typing import Any, TypedDict, final
 
 from typing_extensions import Self
 
-__all__: list[str]
+__all__ = [
+    "Ledger",
+    "Reads",
+    "Spool",
+    "Stream",
+    "__version__",
+    "manifest",
+    "row_digests",
+    "verify_bundle",
+]
 __version__: str
 
 class _Status(TypedDict):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import json
 import os
-import tempfile
 import time
 import weakref
 from collections.abc import Mapping
@@ -288,6 +287,8 @@ class AuditableRLHF(LogMethods):
             words = self.place.reads.policy()
         if bundle is not None:
             return _provenance(Path(bundle), words, pinned)
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="rlhf-audit-") as directory:
             return _provenance(self.export_bundle(Path(directory) / "run.bundle", run=run), words, pinned)
 

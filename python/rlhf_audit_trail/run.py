@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import os
+import sys
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -238,6 +238,9 @@ class Run(LogMethods):
         self._leave(kind, error)
 
     async def __aenter__(self) -> Run:
+        # Not everybody who trains has tasks.
+        import asyncio
+
         # What is awaited runs in a thread; the run is the task's all the same.
         await asyncio.to_thread(self.start)
         self._auditor.entered_here(self)
@@ -246,6 +249,8 @@ class Run(LogMethods):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        import asyncio
+
         await asyncio.to_thread(self._leave, kind, error)
 
     def _leave(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
@@ -322,7 +327,9 @@ def _status(kind: type[BaseException] | None, error: BaseException | None) -> Ru
         return "completed"
     if issubclass(kind, SystemExit):
         return "completed" if getattr(error, "code", None) in (None, 0) else "failed"
-    if issubclass(kind, (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError)):
+    asyncio = sys.modules.get("asyncio")
+    cancelled = () if asyncio is None else (asyncio.CancelledError,)
+    if issubclass(kind, (KeyboardInterrupt, GeneratorExit, *cancelled)):
         return "aborted"
     return "failed"
 

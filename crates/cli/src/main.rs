@@ -59,7 +59,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Check a log, a bundle or a document, trusting nothing but the key
+    /// Check a log, a bundle, a document or a model, trusting nothing but the key
     Verify(commands::verify::Args),
     /// Create a ledger: its keys, policy and first checkpoint
     #[cfg(feature = "full")]

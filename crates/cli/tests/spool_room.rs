@@ -51,7 +51,7 @@ fn a_full_spool_fails_or_waits_as_it_was_told() {
     assert!(full.to_string().contains("raise the limit"), "{full}");
     // Attachments count.
     assert!(matches!(
-        spool.attach(&[7; 100_000]),
+        spool.attach(&vec![7; 100_000]),
         Err(SpoolError::Full { .. })
     ));
     // More than it can ever hold is another matter.
@@ -144,7 +144,7 @@ fn a_full_disk_is_said_and_left_without_a_restart() {
         };
         assert!(full.is_disk_full(), "{full:?}");
         assert!(full.to_string().contains("make room"), "{full}");
-        assert!(spool.attach(&[1; 300_000]).unwrap_err().is_disk_full());
+        assert!(spool.attach(&vec![1; 300_000]).unwrap_err().is_disk_full());
         // It can be read and sent meanwhile.
         if leave == 200 << 10 {
             server = Some(Server::start_with(&desk, &["--port", &port]));

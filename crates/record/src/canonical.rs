@@ -107,14 +107,25 @@ pub(crate) fn write_number(out: &mut Vec<u8>, number: f64) {
     }
 }
 
+/// Where the first byte is that has to be escaped. Looked for in blocks, which a compiler makes vectors of.
+fn first_escaped(text: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    let mut before = 0;
+    for block in text.chunks(BLOCK) {
+        if block.iter().fold(false, |any, &byte| any | escaped(byte)) {
+            return (block.iter().position(|&byte| escaped(byte))).map(|at| before + at);
+        }
+        before += BLOCK;
+    }
+    None
+}
+
 /// A string with its quotes and the fewest escapes (RFC 8785 §3.2.2.2).
 pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest
-        .iter()
-        .position(|&byte| byte < 0x20 || matches!(byte, b'"' | b'\\'))
-    {
+    while let Some(at) = first_escaped(rest) {
         let (plain, from_stop) = rest.split_at(at);
         out.extend_from_slice(plain);
         match from_stop[0] {

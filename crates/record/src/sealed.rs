@@ -112,6 +112,17 @@ impl SealedValue {
     ///
     /// [`OpeningError::TooLarge`], and [`OpeningError::Inexact`] for integers a double cannot hold.
     pub fn from_json(value: &Value) -> Result<Self, OpeningError> {
+        // Most are texts, which are canonical as they are written.
+        if let Value::String(text) = value {
+            let mut out = Vec::with_capacity(text.len() + text.len() / 16 + 2);
+            canonical::write_string(&mut out, text);
+            return match String::from_utf8(out) {
+                Ok(text) if text.len() <= MAX_SEALED_BYTES => Ok(Self(text)),
+                Ok(text) => Err(OpeningError::TooLarge { len: text.len() }),
+                // Escaping ASCII characters leaves UTF-8 behind.
+                Err(error) => Self::from_canonical(error.as_bytes()),
+            };
+        }
         if !canonical::is_exact(value) {
             return Err(OpeningError::Inexact);
         }

@@ -12,6 +12,7 @@ use record::{MAX_ATTACHMENT_BYTES, Sha256};
 use sha2::Digest as _;
 
 use crate::bundle::{FormatError, Reader};
+use crate::model::Models;
 use crate::report::{Check, Failure, Report};
 use crate::{Options, Source, VerifyError};
 
@@ -65,8 +66,10 @@ impl Attached {
         &self,
         source: &Source,
         options: &Options<'_>,
+        models: &Models<'_>,
         report: &mut Report,
     ) -> Result<(), VerifyError> {
+        let manifests = models.manifests();
         let names: Vec<&Sha256> = self.named.keys().collect();
         let threads = options.threads().get().min(names.len());
         let (next, outcomes) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
@@ -76,7 +79,9 @@ impl Attached {
                 let Some(name) = names.get(at) else {
                     return Ok(());
                 };
-                let found = look(source, name)?;
+                let mut keep = manifests.contains(name).then(Vec::new);
+                let found = look(source, name, keep.as_mut())?;
+                compare(models, name, found.as_ref(), keep);
                 let mut outcomes = outcomes.lock().unwrap_or_else(PoisonError::into_inner);
                 outcomes.insert(**name, found);
             }
@@ -103,8 +108,10 @@ impl Attached {
     pub(crate) fn check_bundle<R: Read>(
         &self,
         reader: &mut Reader<R>,
+        models: &Models<'_>,
         report: &mut Report,
     ) -> Result<(), FormatError> {
+        let manifests = models.manifests();
         let mut outcomes = BTreeMap::new();
         let mut read = || {
             while let Some(attached) = reader.next_attachment()? {
@@ -115,7 +122,9 @@ impl Attached {
                         found: name.to_string(),
                     });
                 }
-                let found = hash(&mut |buffer| reader.piece(buffer))?;
+                let mut keep = manifests.contains(&name).then(Vec::new);
+                let found = hash(&mut |buffer| reader.piece(buffer), keep.as_mut())?;
+                compare(models, &name, Some(&found), keep);
                 outcomes.insert(name, Some(found));
             }
             Ok(())
@@ -149,26 +158,43 @@ impl Attached {
     }
 }
 
-/// Reads the attachment of this name, if it is there.
-fn look(source: &Source, name: &Sha256) -> Result<Option<Found>, VerifyError> {
+/// Hands on a manifest that is what its name says.
+fn compare(models: &Models<'_>, name: &Sha256, found: Option<&Found>, kept: Option<Vec<u8>>) {
+    if let (Some(found), Some(bytes)) = (found, kept)
+        && found.sha256 == *name
+    {
+        models.manifest(*name, &bytes);
+    }
+}
+
+/// Reads the attachment of this name, if it is there; keeps its bytes where asked to.
+fn look(
+    source: &Source,
+    name: &Sha256,
+    keep: Option<&mut Vec<u8>>,
+) -> Result<Option<Found>, VerifyError> {
     let Some(reader) = source.attachment(name)? else {
         return Ok(None);
     };
     // One byte more than there may be is enough to see that it is another.
     let mut reader = reader.take(MAX_ATTACHMENT_BYTES + 1);
-    let found = hash(&mut |buffer| loop {
+    let mut read = |buffer: &mut [u8]| loop {
         match reader.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             read => return read,
         }
-    });
+    };
+    let found = hash(&mut read, keep);
     found.map(Some).map_err(|error| VerifyError::Unavailable {
         what: format!("attachment {name}"),
         why: error.to_string(),
     })
 }
 
-fn hash<E>(read: &mut dyn FnMut(&mut [u8]) -> Result<usize, E>) -> Result<Found, E> {
+fn hash<E>(
+    read: &mut dyn FnMut(&mut [u8]) -> Result<usize, E>,
+    mut keep: Option<&mut Vec<u8>>,
+) -> Result<Found, E> {
     let mut buffer = vec![0; BUFFER_BYTES];
     let mut hasher = sha2::Sha256::new();
     let mut bytes = 0;
@@ -177,6 +203,9 @@ fn hash<E>(read: &mut dyn FnMut(&mut [u8]) -> Result<usize, E>) -> Result<Found,
             0 => break,
             length => {
                 hasher.update(&buffer[..length]);
+                if let Some(kept) = &mut keep {
+                    kept.extend_from_slice(&buffer[..length]);
+                }
                 bytes += length as u64;
             }
         }

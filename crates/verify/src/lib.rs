@@ -23,6 +23,7 @@ mod follow;
 mod followed;
 mod log;
 mod meaning;
+mod model;
 mod paths;
 mod pipeline;
 mod proof;
@@ -50,6 +51,7 @@ pub use document::Document;
 pub use error::VerifyError;
 pub use follow::{Advance, Follower};
 pub use log::log;
+pub use model::{Model, ModelChange, ModelDifference, ModelMatch, ModelReport};
 pub use proof::proof;
 pub use report::{
     Check, Closed, Counts, Failure, FollowedKeys, Issued, KEPT, KeyChange, Named, Predecessor,
@@ -74,6 +76,8 @@ pub struct Options<'a> {
     pub openings: Option<&'a dyn OpenSealed>,
     /// A document that some `document.issued` record must name.
     pub document: Option<Document>,
+    /// A folder of weights that some `model.checkpoint` record must be about.
+    pub model: Option<Model<'a>>,
     /// Roots of time-stamping authorities: timestamps are then held against them, and there must be
     /// one. Without, a timestamp is read, and who made it is left open.
     pub tsa_roots: Option<timestamp::TsaRoots>,
@@ -101,6 +105,7 @@ impl fmt::Debug for Options<'_> {
             .field("since", &self.since.is_some())
             .field("openings", &self.openings.is_some())
             .field("document", &self.document)
+            .field("model", &self.model.as_ref().map(|model| model.name))
             .field("tsa_roots", &self.tsa_roots.is_some())
             .field("producer_keys", &self.producer_keys)
             .field("rotations", &self.rotations)

@@ -10,7 +10,8 @@ use tlog::{
 use crate::attached::Attached;
 use crate::chains::Chains;
 use crate::followed::{self, Keys};
-use crate::meaning::{Meaning, locate};
+use crate::meaning::{Meaning, Wanted, locate};
+use crate::model::Models;
 use crate::pipeline::{self, Work};
 use crate::report::{Check, Failure, Report, SealedValues, Subject};
 use crate::signatures::{SignatureJob, Signatures};
@@ -58,6 +59,7 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
     let mut tree = Tree::new(source, size, earlier.chain(keys.sizes()));
     let mut chains = Chains::new(options);
     let mut attached = Attached::default();
+    let mut models = Models::new(options.model);
     let consume = |mut batch: Batch, jobs: &mut Vec<SignatureJob>| {
         report.counts.entries += batch.entries;
         report.counts.bytes += batch.bytes;
@@ -72,6 +74,7 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
             .for_each(|failure| report.fail(failure));
         if !options.hashes_only {
             attached.take(std::mem::take(&mut batch.meaning.attachments));
+            models.take(std::mem::take(&mut batch.meaning.models));
             chains.admit(batch.meaning, &mut report, jobs);
         }
         Ok(())
@@ -96,9 +99,13 @@ pub fn log(source: &Source, policy: &Policy, options: &Options<'_>) -> Result<Re
         if options.document.is_some() {
             report.leave_unchecked("the document: only hashes were asked for");
         }
+        if options.model.is_some() {
+            report.leave_unchecked("the model: only hashes were asked for");
+        }
     } else {
         chains.finish(&mut report);
-        attached.check_log(source, options, &mut report)?;
+        attached.check_log(source, options, &models, &mut report)?;
+        models.finish(&mut report);
     }
     stamps::check_all(source, &signed, options, &mut report)?;
     all_files(source, policy, size, &mut report)?;
@@ -392,7 +399,10 @@ impl Batch {
     /// Reads what the entries from `from` on mean.
     fn mean(&mut self, bundle: TileId, entries: &[&[u8]], from: u64, options: &Options<'_>) {
         let first = bundle.first_leaf();
-        let collect = options.openings.is_some();
+        let wanted = Wanted {
+            commitments: options.openings.is_some(),
+            models: options.model.is_some(),
+        };
         let known = from.saturating_sub(first) as usize;
         for (at, entry) in entries.iter().enumerate().skip(known) {
             self.meaning.read(
@@ -401,7 +411,7 @@ impl Batch {
                 entry,
                 self.leaves.computed[at],
                 self.leaves.other(at),
-                collect,
+                wanted,
             );
         }
         for at in entries.len()..self.leaves.width {

@@ -35,6 +35,15 @@ pub(crate) struct Sealed {
     pub(crate) commitment: record::Commitment,
 }
 
+/// What is kept of records besides what is always needed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Commitments, to be opened.
+    pub(crate) commitments: bool,
+    /// Records of saved models.
+    pub(crate) models: bool,
+}
+
 /// What a batch of records says.
 #[derive(Debug, Default)]
 pub(crate) struct Meaning {
@@ -51,12 +60,14 @@ pub(crate) struct Meaning {
     pub(crate) failures: Vec<Failure>,
     /// Attachments that the records name.
     pub(crate) attachments: Vec<NamedAttachment>,
+    /// `model.checkpoint` records with their indices, where they are asked for.
+    pub(crate) models: Vec<(u64, Vec<u8>)>,
     /// Commitments of the batch, where they are to be opened.
     pub(crate) sealed: Vec<Sealed>,
 }
 
 impl Meaning {
-    /// Reads one record, the `at`-th of the batch. `collect` keeps its commitments to be opened.
+    /// Reads one record, the `at`-th of the batch.
     pub(crate) fn read(
         &mut self,
         at: u16,
@@ -64,7 +75,7 @@ impl Meaning {
         bytes: &[u8],
         leaf: Hash,
         other: Option<Hash>,
-        collect: bool,
+        wanted: Wanted,
     ) {
         let record = match Record::parse(bytes) {
             Ok(record) => record,
@@ -89,6 +100,9 @@ impl Meaning {
             self.kept.push(bytes.to_vec());
             (self.kept.len() - 1) as u16
         });
+        if wanted.models && record.is(Kind::ModelCheckpoint) {
+            self.models.push((index, bytes.to_vec()));
+        }
         if record.has_attachments() {
             let named = record
                 .attachments()
@@ -101,7 +115,7 @@ impl Meaning {
         }
         for (field, commitment) in record.sealed() {
             self.commitments += 1;
-            if collect {
+            if wanted.commitments {
                 self.sealed.push(Sealed {
                     at,
                     field: field.to_owned(),

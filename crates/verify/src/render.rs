@@ -1,9 +1,14 @@
 //! A report as plain text: the verdict, what was checked, what failed, what it rests on, and what it
 //! does not prove. No colours: the CLI adds those it wants.
 
+mod model;
+
 use std::fmt::{self, Write as _};
 
 use crate::report::{Failure, Named, Report, SealedValues, Subject, Verdict};
+
+/// A screen has room for a few names; JSON has the rest.
+const SHOWN: usize = 10;
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,6 +150,9 @@ impl Report {
                 "  document    issued as {} for run {} by record {}",
                 document.name, document.run, document.index
             )?;
+        }
+        if let Some(model) = &self.model {
+            model::show(f, model)?;
         }
         named(
             f,
@@ -376,8 +384,6 @@ fn list(f: &mut fmt::Formatter<'_>, title: &str, lines: &[String]) -> fmt::Resul
 }
 
 fn named(f: &mut fmt::Formatter<'_>, what: &str, named: &Named) -> fmt::Result {
-    // A screen has room for a few; JSON has the rest.
-    const SHOWN: usize = 10;
     for name in named.names.iter().take(SHOWN) {
         writeln!(f, "  {what}: {name}")?;
     }

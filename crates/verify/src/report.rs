@@ -8,6 +8,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::ModelReport;
+
 /// How many failures, streams or runs a report keeps by name; all of them are counted.
 pub const KEPT: usize = 100;
 
@@ -76,6 +78,8 @@ pub enum Check {
     Timestamp,
     /// An attachment is what the records that name it say.
     Attachment,
+    /// A model is one that the log says was saved.
+    Model,
 }
 
 impl Check {
@@ -106,6 +110,7 @@ impl Check {
             Self::Document => "document",
             Self::Timestamp => "timestamp",
             Self::Attachment => "attachment",
+            Self::Model => "model",
         }
     }
 }
@@ -431,6 +436,9 @@ pub struct Report {
     /// The record that issued the document asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub document: Option<Issued>,
+    /// What was found out about the model asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelReport>,
     /// How many timestamps were looked at.
     pub timestamps_total: u64,
     /// The last [`KEPT`] of them, by size.
@@ -468,6 +476,7 @@ impl Report {
             predecessor: None,
             sealed_values: SealedValues::NotGiven,
             document: None,
+            model: None,
             timestamps_total: 0,
             timestamps: Vec::new(),
             trust: Trust::default(),

@@ -1,15 +1,16 @@
-//! `rlhf-audit verify`: a log, a bundle or a document.
+//! `rlhf-audit verify`: a log, a bundle, a document or a model.
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use tlog::Policy;
 use verify::timestamp::TsaRoots;
-use verify::{Document, Options, ProducerKey, Report, Source, VerifyError};
+use verify::{Document, Model, Options, ProducerKey, Report, Source, VerifyError};
+use weights::{Examined, Fault, Tensors, WeightsError};
 
 use crate::outcome::{Failure, Outcome};
 
-/// Check a log, a bundle or a document, trusting nothing but the key
+/// Check a log, a bundle, a document or a model, trusting nothing but the key
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// A data directory, a log directory, a log's URL, or a bundle
@@ -27,6 +28,10 @@ pub(crate) struct Args {
     /// A document, such as a model card, that the log must say was issued
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
+    /// A saved model, a folder or a file: which record of the log it is, or which of its files and tensors differ from
+    /// the nearest
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
     /// Roots (PEM) of the time-stamping authorities to believe: timestamps are then checked, and there must be one
     #[arg(long, value_name = "FILE")]
     tsa_ca: Option<PathBuf>,
@@ -60,6 +65,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let (policy, beside) = read_policy(args)?;
+    let model = args
+        .model
+        .as_deref()
+        .map(|path| SavedModel::examine(path, args.threads))
+        .transpose()?;
     let mut options = Options {
         hashes_only: args.hashes,
         threads: args.threads,
@@ -70,6 +80,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             .map(Document::read)
             .transpose()
             .map_err(unavailable)?,
+        model: model.as_ref().map(SavedModel::asked),
         tsa_roots: args.tsa_ca.as_deref().map(tsa_roots).transpose()?,
         producer_keys: args.producer_keys.clone(),
         rotations: args
@@ -79,7 +90,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             .transpose()?,
         ..Options::default()
     };
-    let report = check(args, &policy, &mut options)?;
+    let mut report = check(args, &policy, &mut options)?;
+    report
+        .notes
+        .extend(model.iter().flat_map(SavedModel::faults));
     if json {
         println!(
             "{}",
@@ -172,6 +186,47 @@ fn read_policy(args: &Args) -> Result<(Policy, Option<PathBuf>), Failure> {
     }
     let policy = crate::policy::read(&path)?;
     Ok((policy, beside.then_some(path)))
+}
+
+/// The model that is asked about.
+struct SavedModel {
+    name: String,
+    examined: Examined,
+}
+
+impl SavedModel {
+    fn examine(path: &Path, threads: Option<NonZeroUsize>) -> Result<Self, Failure> {
+        let options = weights::Options {
+            threads,
+            tensors: Tensors::Always,
+            ..weights::Options::default()
+        };
+        let source = weights::Source::open(path).map_err(unhashed)?;
+        Ok(Self {
+            name: path.display().to_string(),
+            examined: weights::examine(&source, &options).map_err(unhashed)?,
+        })
+    }
+
+    fn asked(&self) -> Model<'_> {
+        Model {
+            name: &self.name,
+            manifest: &self.examined.manifest,
+        }
+    }
+
+    /// What is wrong with its files by themselves.
+    fn faults(&self) -> impl Iterator<Item = String> {
+        let fault = |fault: &Fault| format!("{}/{}: {}", self.name, fault.name, fault.why);
+        self.examined.faults.iter().map(fault)
+    }
+}
+
+fn unhashed(error: WeightsError) -> Failure {
+    match error {
+        WeightsError::Io { .. } => Failure::unavailable(error),
+        _ => Failure::input(error),
+    }
 }
 
 fn tsa_roots(path: &Path) -> Result<TsaRoots, Failure> {

@@ -145,7 +145,7 @@ impl Header {
                 self.first_seq
             )));
         }
-        let lines = payload.iter().filter(|byte| **byte == b'\n').count();
+        let lines = memchr::memchr_iter(b'\n', payload).count();
         if lines != self.count as usize || payload.last() != Some(&b'\n') {
             return Err(Bad::Foreign(format!(
                 "the frame holds {lines} lines, not {}",

@@ -53,10 +53,10 @@ pub(super) fn join(core: &Core, scope: Scope, wanted: &str) -> Result<Arc<Outgoi
 }
 
 /// The first stream of a new run, with `run.started` in it.
-pub(super) fn start(core: &Core, run: RunSpec) -> Result<Arc<Outgoing>, SpoolError> {
+pub(super) fn start(core: &Core, run: &RunSpec) -> Result<Arc<Outgoing>, SpoolError> {
     core.check_open()?;
     let id = record::RunId::generate(&*core.options.clock, &*core.options.entropy);
-    let draft = started(run.clone(), core.public_key());
+    let draft = started(run, core.public_key());
     let stream = Outgoing::create(core, id.into(), run.stream, None)?;
     // No run has the id of another.
     let stream = stream.ok_or_else(|| SpoolError::Closed {
@@ -73,14 +73,14 @@ pub(super) fn start(core: &Core, run: RunSpec) -> Result<Arc<Outgoing>, SpoolErr
     Ok(stream)
 }
 
-fn started(run: RunSpec, owner: PublicKey) -> Draft {
-    let mut body = RunStarted::new(run.name, owner);
-    body.experiment = run.experiment;
-    body.model = run.model;
-    body.config = Some(run.config).filter(|config| !config.is_empty());
+fn started(run: &RunSpec, owner: PublicKey) -> Draft {
+    let mut body = RunStarted::new(run.name.clone(), owner);
+    body.experiment.clone_from(&run.experiment);
+    body.model.clone_from(&run.model);
+    body.config = Some(run.config.clone()).filter(|config| !config.is_empty());
     let draft = Draft::new(body);
-    match run.description {
-        Some(text) => draft.seal("description", &Value::String(text), Subject::Run),
+    match &run.description {
+        Some(text) => draft.seal("description", &Value::from(text.as_str()), Subject::Run),
         None => draft,
     }
 }

@@ -11,8 +11,9 @@ use super::core::Core;
 use super::dir::{Lock, remove, stream_of};
 use super::error::SpoolError;
 use super::frame::HEADER_BYTES;
-use super::outgoing::{self, Ending, Origin, Outgoing, SealWritten, State};
+use super::outgoing::{self, Ending, Origin, Outgoing, State};
 use super::queue::{Progress, Queue};
+use super::sealing::{self, SealWritten};
 use super::segments::{self, Frames, Segment, take_over};
 use super::status::{Incident, IncidentKind};
 use super::tail::Tail;
@@ -46,7 +47,7 @@ pub(super) fn load(core: &Core, dir: PathBuf, lock: Lock) -> Result<Arc<Outgoing
         Some(end) if ours && left.damaged.is_none() => Some(writer(core, (scope, name), end)),
         _ => None,
     };
-    let mut state = match (&writer, outgoing::seal_wish(&dir)) {
+    let mut state = match (&writer, sealing::seal_wish(&dir)) {
         (Some(_), Ok(Some(wish))) => State::Sealing {
             status: wish.status,
             written: None,
@@ -200,7 +201,10 @@ impl Scan {
                     Sort::Other => scan.unsigned += 1,
                 }
             }
-            let line = frame.payload.split_inclusive(|byte| *byte == b'\n').last();
+            let line = frame
+                .payload
+                .split_inclusive(|byte| *byte == b'\n')
+                .next_back();
             let line = line.unwrap_or_default().to_vec();
             let bytes = (HEADER_BYTES + frame.payload.len()) as u64;
             scan.last = Some(LastFrame { line, offset });

@@ -11,6 +11,7 @@ mod batch;
 mod bell;
 mod core;
 mod dir;
+mod drafts;
 mod error;
 mod evidence;
 mod flush;
@@ -28,6 +29,7 @@ mod queue;
 mod receipts;
 mod room;
 mod running;
+mod sealing;
 mod segments;
 mod send;
 mod status;
@@ -77,8 +79,12 @@ impl Spool {
     ///
     /// # Errors
     /// As [`SpooledStream::write`].
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a specification is used up by its run"
+    )]
     pub fn start_run(&self, run: RunSpec) -> Result<SpooledStream, SpoolError> {
-        let stream = join::start(&self.running()?.core, run)?;
+        let stream = join::start(&self.running()?.core, &run)?;
         Ok(SpooledStream::new(self.clone(), stream))
     }
 

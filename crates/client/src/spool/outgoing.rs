@@ -1,35 +1,29 @@
 //! One stream on its way: written to its directory by the callers' threads, read from there by the sender.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use record::kinds::{Continues, RunStatus, StreamEnd};
-use record::{
-    Draft, Hash, Kind, PublicKey, RecordHash, Scope, StreamName, StreamWriter, Submission,
-};
+use record::kinds::{Continues, RunStatus};
+use record::{Draft, Hash, PublicKey, RecordHash, Scope, StreamName, StreamWriter, Submission};
 use serde::{Deserialize, Serialize};
 
 use super::core::{Core, lock};
 use super::dir::{self, Lock, read_json};
+use super::drafts::{needed, put};
 use super::error::SpoolError;
-use super::frame::{Encoder, HEADER_BYTES, MAX_PAYLOAD_BYTES};
+use super::frame::Encoder;
 use super::queue::Queue;
+use super::sealing::SealWritten;
 use super::segments;
 use super::tail::Tail;
 use crate::error::Problem;
 use crate::types::{Receipt, StreamSummary};
 
-/// The most bytes one line can have: a request carries 12 MiB of records and sealed values, counted a little
-/// differently.
-const MAX_LINE_BYTES: u64 = 11 << 20;
-/// What `stream.opened` and a `stream.signed` take beside a record.
-const OWN_BYTES: u64 = 2 << 10;
-
 const META: &str = "stream.json";
-const SEAL: &str = "seal.json";
 
 /// A stream of this process, or one of a dead process that is sent.
 pub(super) struct Outgoing {
@@ -83,15 +77,6 @@ pub(super) enum State {
     Ended(Ending),
 }
 
-/// Where the spool's `run.sealed` stands, to take it back if another stream has grown meanwhile.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SealWritten {
-    pub(super) seq: u64,
-    /// Where its frame begins in the last segment.
-    pub(super) offset: u64,
-    pub(super) payload_bytes: u64,
-}
-
 /// How a stream ended.
 #[derive(Clone)]
 pub(super) enum Ending {
@@ -107,19 +92,13 @@ pub(super) struct Meta {
     pub(super) key: PublicKey,
 }
 
-/// The wish to seal a run.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct SealWish {
-    pub(super) status: RunStatus,
-}
-
 impl Outgoing {
     /// A new stream, in a directory of its own; `None` where there is one of that name.
     pub(super) fn create(
         core: &Core,
         scope: Scope,
         name: StreamName,
-        continues: Option<Continues>,
+        continues: Option<&Continues>,
     ) -> Result<Option<Arc<Self>>, SpoolError> {
         let dir = core.layout.stream(scope, name);
         if dir.exists() {
@@ -168,7 +147,7 @@ impl Outgoing {
             head,
         }) = continues
         {
-            stream = stream.continues(before, seq, head.into());
+            stream = stream.continues(*before, *seq, (*head).into());
         }
         let tail = Tail::new(
             dir.clone(),
@@ -176,7 +155,7 @@ impl Outgoing {
             core.options.durability,
             core.segment_bytes,
         )?;
-        let queue = Queue::new(Default::default(), 0, 0, None);
+        let queue = Queue::new(VecDeque::new(), 0, 0, None);
         let parts = (Some(stream), tail, queue, State::Open);
         Ok(Some(Self::new(
             (scope, name, dir),
@@ -268,9 +247,8 @@ impl Outgoing {
         if let State::Moved(_) = &writer.state {
             return Ok(Written::Elsewhere(drafts));
         }
-        let stream = match (&writer.state, &mut writer.stream) {
-            (State::Open, Some(stream)) => stream,
-            _ => return Err(self.closed(&writer.state)),
+        let (State::Open, Some(stream)) = (&writer.state, &mut writer.stream) else {
+            return Err(self.closed(&writer.state));
         };
         let mark = stream.mark();
         let first_seq = stream.next_seq();
@@ -346,39 +324,6 @@ impl Outgoing {
         written.map(|_| core.bell.ring())
     }
 
-    /// Seals the run: `others` are the ends of its other streams. Everything in this stream is acknowledged.
-    pub(super) fn seal(&self, core: &Core, others: Vec<StreamEnd>) -> Result<(), SpoolError> {
-        let mut guard = self.writer();
-        let writer = &mut *guard;
-        let (State::Sealing { status, .. }, Some(stream)) = (&writer.state, &mut writer.stream)
-        else {
-            return Ok(());
-        };
-        let status = *status;
-        let mark = stream.mark();
-        let seq = stream.next_seq();
-        let sealed = stream
-            .seal(status, others)
-            .map_err(|source| SpoolError::Record { at: 0, source })?;
-        let payload_bytes = match self.put_own(core, writer, seq, &sealed) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                if let Some(stream) = &mut writer.stream {
-                    stream.rewind(mark);
-                }
-                return Err(error);
-            }
-        };
-        let end = writer.tail.segment().map_or(0, |segment| segment.bytes);
-        let written = Some(SealWritten {
-            seq,
-            offset: end.saturating_sub(HEADER_BYTES as u64 + payload_bytes),
-            payload_bytes,
-        });
-        writer.state = State::Sealing { status, written };
-        Ok(())
-    }
-
     /// Goes on behind what the server has, which is more than what is here.
     pub(super) fn skip_to(&self, core: &Core, there: &StreamSummary) -> Result<(), SpoolError> {
         let mut writer = self.writer();
@@ -390,36 +335,7 @@ impl Outgoing {
         let stream = self.resume(core, there.next_seq, there.head.into(), there.unsigned);
         writer.stream = Some(stream);
         core.room.give_back(queue.waiting_bytes);
-        *queue = Queue::new(Default::default(), there.next_seq, there.next_seq, None);
-        Ok(())
-    }
-
-    /// Takes back a `run.sealed` that the server refused since another stream has grown; `head` is what it is chained to.
-    pub(super) fn unseal(&self, core: &Core, head: Hash, unsigned: u64) -> Result<(), SpoolError> {
-        let mut guard = self.writer();
-        let writer = &mut *guard;
-        let State::Sealing {
-            status,
-            written: Some(seal),
-        } = writer.state
-        else {
-            return Ok(());
-        };
-        writer.tail.take_back(seal.offset)?;
-        let stream = self.resume(core, seal.seq, head, unsigned);
-        writer.stream = Some(stream);
-        writer.state = State::Sealing {
-            status,
-            written: None,
-        };
-        let mut queue = self.queue();
-        queue.next_seq = seal.seq;
-        if let Some(last) = queue.segments.back_mut() {
-            last.bytes = seal.offset;
-        }
-        core.room.give_back(seal.payload_bytes);
-        queue.waiting_bytes = queue.waiting_bytes.saturating_sub(seal.payload_bytes);
-        queue.since = None;
+        *queue = Queue::new(VecDeque::new(), there.next_seq, there.next_seq, None);
         Ok(())
     }
 
@@ -450,7 +366,7 @@ impl Outgoing {
     }
 
     /// One record of the stream's own, for which there is always room. Gives the bytes of its line.
-    fn put_own(
+    pub(super) fn put_own(
         &self,
         core: &Core,
         writer: &mut Writer,
@@ -494,54 +410,6 @@ impl Outgoing {
             why,
         }
     }
-
-    /// Keeps the wish to seal the run.
-    pub(super) fn wish_to_seal(&self, core: &Core, status: RunStatus) -> Result<(), SpoolError> {
-        let mut writer = self.writer();
-        match &writer.state {
-            State::Open if writer.stream.is_some() && self.scope.run().is_some() => {}
-            // Asked again, after a timeout.
-            State::Sealing { .. } | State::Ended(Ending::Sealed(_)) => return Ok(()),
-            state => return Err(self.closed(state)),
-        }
-        let path = self.dir.join(SEAL);
-        core.layout.write_json(&path, &SealWish { status }, true)?;
-        writer.not_sealed = None;
-        writer.state = State::Sealing {
-            status,
-            written: None,
-        };
-        drop(writer);
-        core.bell.ring();
-        Ok(())
-    }
-
-    /// The wish is fulfilled.
-    pub(super) fn sealed(&self, receipt: Receipt) {
-        let _ = dir::remove(&self.dir.join(SEAL));
-        self.writer().state = State::Ended(Ending::Sealed(receipt));
-    }
-
-    /// The wish cannot be fulfilled: the stream goes on as if it had not been.
-    pub(super) fn not_sealed(&self, problem: Problem) {
-        let _ = dir::remove(&self.dir.join(SEAL));
-        let mut writer = self.writer();
-        writer.not_sealed = Some(problem);
-        writer.state = State::Open;
-    }
-
-    /// What the run is to be sealed as, if it is.
-    pub(super) fn wished(&self) -> Option<RunStatus> {
-        match self.writer().state {
-            State::Sealing { status, .. } => Some(status),
-            _ => None,
-        }
-    }
-
-    /// Whether it ends for good with what is acknowledged.
-    pub(super) fn is_sealed(&self) -> bool {
-        matches!(self.writer().state, State::Ended(Ending::Sealed(_)))
-    }
 }
 
 impl Writer {
@@ -562,11 +430,6 @@ pub(super) fn meta(dir: &Path) -> Result<Option<Meta>, SpoolError> {
     read_json(&dir.join(META))
 }
 
-/// Whether the run of a stream's directory is to be sealed.
-pub(super) fn seal_wish(dir: &Path) -> Result<Option<SealWish>, SpoolError> {
-    read_json(&dir.join(SEAL))
-}
-
 pub(super) fn resume(
     (scope, name): (Scope, StreamName),
     core: &Core,
@@ -584,73 +447,4 @@ pub(super) fn resume(
         Arc::clone(&core.options.entropy),
     )
     .with_unsigned(unsigned)
-}
-
-/// Writes a draft, and gives its record's name.
-fn put(
-    stream: &mut StreamWriter,
-    encoder: &mut Encoder,
-    draft: Draft,
-) -> Result<RecordHash, record::WriteError> {
-    // `stream.opened` comes before the first record, `stream.signed` after one.
-    let at = usize::from(stream.head().is_none());
-    let written = stream.write(draft)?;
-    let name = match (written.get(at), stream.head()) {
-        (Some(_), Some(head)) if written.len() == at + 1 => head,
-        (Some(submission), _) => record::leaf_hash(&submission.record),
-        (None, _) => Hash::default(),
-    };
-    for submission in &written {
-        encoder.push(submission);
-    }
-    Ok(name.into())
-}
-
-/// At most so many bytes the lines of these drafts take.
-fn needed(drafts: &[Draft]) -> Result<u64, SpoolError> {
-    let mut sum = OWN_BYTES * (1 + drafts.len() as u64 / record::SIGN_AFTER_RECORDS);
-    for (at, draft) in drafts.iter().enumerate() {
-        let bytes = draft.most_bytes() as u64;
-        if bytes > MAX_LINE_BYTES {
-            return Err(SpoolError::TooLarge {
-                what: format!("draft {}", at + 1),
-                bytes,
-                limit_bytes: MAX_LINE_BYTES,
-                instead: "no request carries more; attach long values",
-            });
-        }
-        sum += bytes;
-    }
-    if sum > MAX_PAYLOAD_BYTES as u64 {
-        return Err(SpoolError::TooLarge {
-            what: "the call".to_owned(),
-            bytes: sum,
-            limit_bytes: MAX_PAYLOAD_BYTES as u64,
-            instead: "write fewer drafts at once",
-        });
-    }
-    Ok(sum)
-}
-
-/// Refuses kinds that are not a producer's to write as drafts.
-pub(super) fn check_kinds(drafts: &[Draft]) -> Result<(), SpoolError> {
-    for (at, draft) in drafts.iter().enumerate() {
-        let instead = match draft.kind() {
-            Kind::RunStarted => "begins a run; use `Spool::start_run`",
-            Kind::RunSealed => "ends a run; use `SpooledStream::seal`",
-            Kind::StreamOpened | Kind::StreamSigned => "is written by the spool itself",
-            Kind::ProducerEnrolled
-            | Kind::DocumentIssued
-            | Kind::KeyRotated
-            | Kind::LedgerContinued
-            | Kind::LedgerClosed => "is the server's to record, in its own stream",
-            _ => continue,
-        };
-        return Err(SpoolError::Kind {
-            at,
-            kind: draft.kind(),
-            instead,
-        });
-    }
-    Ok(())
 }

@@ -155,10 +155,7 @@ impl Frames {
             if header.first_seq == self.next_seq
                 && header.first_seq + u64::from(header.count) <= seq
             {
-                self.file
-                    .seek_relative(header.payload_bytes as i64)
-                    .map_err(SpoolError::disk("read", &self.path))?;
-                self.offset += (HEADER_BYTES + header.payload_bytes) as u64;
+                self.seek(start + (HEADER_BYTES + header.payload_bytes) as u64)?;
                 self.next_seq += u64::from(header.count);
             } else {
                 return self.seek(start);

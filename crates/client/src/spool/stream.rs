@@ -9,10 +9,11 @@ use record::{Draft, RecordHash, RunId, Scope, StreamName};
 
 use super::Spool;
 use super::core::{Core, lock};
+use super::drafts::check_kinds;
 use super::error::SpoolError;
 use super::flush::halted;
 use super::join;
-use super::outgoing::{Ending, Outgoing, State, Written, check_kinds};
+use super::outgoing::{Ending, Outgoing, State, Written};
 use super::per_process::PerProcess;
 use super::receipts;
 use super::status::KeptReceipt;

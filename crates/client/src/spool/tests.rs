@@ -18,13 +18,11 @@ fn line(seq: u64, length: usize) -> Submission {
     Submission::new(format!("{seq}{}", "x".repeat(length)).into_bytes())
 }
 
-/// Writes frames of so many records each, and gives all lines, and where each frame ends: in which segment, at which
-/// byte, before which seq.
-fn write(
-    dir: &Path,
-    frames: &[Vec<usize>],
-    segment_bytes: u64,
-) -> (Vec<Vec<u8>>, Vec<(u64, u64, u64)>) {
+/// Where a frame ends: in which segment, at which byte, before which seq.
+type End = (u64, u64, u64);
+
+/// Writes frames of so many records each, and gives all lines, and where each frame ends.
+fn write(dir: &Path, frames: &[Vec<usize>], segment_bytes: u64) -> (Vec<Vec<u8>>, Vec<End>) {
     let mut tail = Tail::new(dir.to_owned(), None, Durability::Process, segment_bytes).unwrap();
     let (mut lines, mut ends) = (Vec::new(), Vec::new());
     let mut encoder = Encoder::default();
@@ -100,8 +98,8 @@ proptest! {
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..cut as usize]).unwrap();
 
-        let whole = |end: &&(u64, u64, u64)| end.0 < last.first_seq || end.1 <= cut;
-        let expected = ends.iter().filter(whole).last().map_or(0, |end| end.2);
+        let whole = |end: &&End| end.0 < last.first_seq || end.1 <= cut;
+        let expected = ends.iter().rfind(whole).map_or(0, |end| end.2);
         let left = take_over(dir.path(), 0).unwrap();
         prop_assert!(left.damaged.is_none());
         prop_assert_eq!(left.next_seq, expected);
@@ -140,7 +138,7 @@ proptest! {
         bytes[at] ^= 1 << bit;
         fs::write(&path, &bytes).unwrap();
 
-        let hit = |end: &&(u64, u64, u64)| end.0 == segment.first_seq && end.1 > at as u64;
+        let hit = |end: &&End| end.0 == segment.first_seq && end.1 > at as u64;
         let frame = ends.iter().find(hit).unwrap();
         let before = ends.iter().take_while(|end| *end != frame).last();
         let before = before.map_or(0, |end| end.2);

@@ -15,7 +15,8 @@ use crate::attached::Attached;
 use crate::chains::Chains;
 use crate::commitments;
 use crate::followed::Keys;
-use crate::meaning::Meaning;
+use crate::meaning::{Meaning, Wanted};
+use crate::model::Models;
 use crate::pipeline::{self, Work};
 use crate::report::{Check, Failure, Report, SealedValues, Subject};
 use crate::signatures::{SignatureJob, Signatures};
@@ -107,11 +108,13 @@ pub fn read(
         reader: Mutex::new(reader),
         broken: Mutex::new(None),
         signatures: Signatures::default(),
+        models: options.model.is_some(),
     };
     let mut chains = Chains::of_run(options, run);
     let mut leaves: Vec<(LeafIndex, Hash)> = Vec::new();
     let mut done = 0;
     let mut attached = Attached::default();
+    let mut models = Models::new(options.model);
     let consume = |mut chunk: Chunk, jobs: &mut Vec<SignatureJob>| {
         report.counts.bytes += chunk.bytes;
         report.counts.entries += chunk.leaves.len() as u64;
@@ -121,6 +124,7 @@ pub fn read(
         done += chunk.leaves.len() as u64;
         leaves.extend(chunk.leaves);
         attached.take(std::mem::take(&mut chunk.meaning.attachments));
+        models.take(std::mem::take(&mut chunk.meaning.models));
         chains.admit(chunk.meaning, &mut report, jobs);
         if let Some(progress) = options.progress {
             progress(done, total);
@@ -133,7 +137,7 @@ pub fn read(
     let broken = match broken {
         Some(failure) => Some(failure),
         None => attached
-            .check_bundle(&mut reader, &mut report)
+            .check_bundle(&mut reader, &models, &mut report)
             .map_or_else(|error| self::broken(name, error).map(Some), |()| Ok(None))?,
     };
     match broken {
@@ -143,6 +147,7 @@ pub fn read(
     work.signatures.finish(&mut report);
     chains.finish(&mut report);
     whole(run, &mut report);
+    models.finish(&mut report);
     Ok(report.finish())
 }
 
@@ -219,6 +224,8 @@ struct BundleWork<'a, R> {
     reader: Mutex<Reader<R>>,
     broken: Mutex<Option<Failure>>,
     signatures: Signatures,
+    /// Records of saved models are asked for.
+    models: bool,
 }
 
 impl<R: Read + Send> Work for BundleWork<'_, R> {
@@ -259,9 +266,13 @@ impl<R: Read + Send> Work for BundleWork<'_, R> {
             chunk.leaves.push((LeafIndex(entry.index), leaf));
             chunk.bytes += entry.record.len() as u64;
             let open = !entry.openings.is_empty();
+            let wanted = Wanted {
+                commitments: open,
+                models: self.models,
+            };
             chunk
                 .meaning
-                .read(at as u16, entry.index, &entry.record, leaf, None, open);
+                .read(at as u16, entry.index, &entry.record, leaf, None, wanted);
             if open {
                 chunk.openings = true;
                 commitments::check_given(&mut chunk.meaning, entry.index, &entry.openings);

@@ -176,24 +176,22 @@ impl Connection {
 }
 
 fn make(core: &Core, token: Option<&str>) -> Result<Client, ClientError> {
+    let server = &core.options.server;
     // One spool, one log: also where the server moves, and where it is on this machine.
-    let memory = match &core.options.server.memory {
-        Some(memory) => {
-            let root = core.layout.root();
-            let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
-            memory
-                .clone()
-                .with_name(format!("spool {}", root.display()))
-        }
-        None => {
-            let memory = Memory::new(core.layout.checkpoints()).with_name("spool".to_owned());
-            match &core.options.server.policy {
-                Some(policy) => memory.with_policy(policy.clone()),
-                None => memory,
-            }
+    let memory = if let Some(memory) = &server.memory {
+        let root = core.layout.root();
+        let root = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+        memory
+            .clone()
+            .with_name(format!("spool {}", root.display()))
+    } else {
+        let memory = Memory::new(core.layout.checkpoints()).with_name("spool".to_owned());
+        match &server.policy {
+            Some(policy) => memory.with_policy(policy.clone()),
+            None => memory,
         }
     };
-    Client::new(&core.options.server.url, token)?
+    Client::new(&server.url, token)?
         .with_retry(RetryPolicy::NEVER)
         .remembering(memory)
 }

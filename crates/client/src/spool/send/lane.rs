@@ -75,9 +75,17 @@ impl Lane {
         self.backoff.until().is_some()
     }
 
+    /// Somebody else may have more luck with what a dead process left: this one's token is not let in, or the run is
+    /// not there.
+    pub(super) fn gives_up(&self) -> bool {
+        self.stream.is_adopted() && self.stream.is_stuck() && !self.stuck && self.error.is_some()
+    }
+
     /// Whether there is anything to ask the server for.
     pub(super) fn wants_server(&self) -> bool {
-        !self.stuck && (self.stream.queue().waiting() > 0 || self.stream.wants_seal())
+        // The one lock is let go before the other is taken.
+        let waits = self.stream.queue().waiting() > 0;
+        !self.stuck && (waits || self.stream.wants_seal())
     }
 
     /// When it is to be sent; `None` where nothing waits.
@@ -239,14 +247,9 @@ impl Sender {
     }
 
     fn refused(&mut self, at: usize, batch: &Batch, problem: Problem) {
-        let line = problem.line.filter(|line| *line as u64 <= batch.records);
+        let at_fault = problem.line.filter(|at| *at as u64 <= batch.records);
         let lane = &mut self.lanes[at];
         match (problem.status, problem.code.as_str()) {
-            // Another token may do.
-            (401, _) | (500.., _) | (408, _) => {
-                lane.back();
-                self.connection.fail(problem.to_string(), None);
-            }
             (403, _) => {
                 let why = format!("stream {}: {problem}", lane.stream.title());
                 lane.rest(why, None);
@@ -255,15 +258,15 @@ impl Sender {
             (413, "body-too-large") => {
                 lane.rest(format!("stream {}: {problem}", lane.stream.title()), None);
             }
-            (400 | 409 | 410 | 413 | 422, _) => match line {
+            (400 | 409 | 410 | 413 | 422, _) => match at_fault {
                 // What stands before it is good; a run is opened and started at once or not at all.
-                Some(line) if line > 2 || (line == 2 && batch.first_seq > 0) => {
-                    lane.limit_to(line as u64 - 1);
+                Some(number) if number > 2 || (number == 2 && batch.first_seq > 0) => {
+                    lane.limit_to(number as u64 - 1);
                 }
                 None if batch.records > 2 => lane.halve(batch.records),
                 _ => self.refused_first(at, batch, problem),
             },
-            // No ledger says this to records.
+            // Another token may do (401), or another moment; and no ledger says anything else to records.
             _ => {
                 lane.back();
                 self.connection.fail(problem.to_string(), None);

@@ -7,6 +7,8 @@ mod refuse;
 mod seal;
 mod tend;
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,6 +36,8 @@ pub(super) struct Sender {
     began: Instant,
     /// What keeps the directory from being read.
     trouble: Option<String>,
+    /// What dead processes left and the server does not take from this one: since when, and why.
+    declined: HashMap<PathBuf, (Instant, String)>,
 }
 
 impl Sender {
@@ -48,6 +52,7 @@ impl Sender {
             adopted: None,
             began: Instant::now(),
             trouble: None,
+            declined: HashMap::new(),
         };
         std::thread::Builder::new()
             .name("spool".to_owned())
@@ -162,6 +167,8 @@ impl Sender {
         let error = self.connection.error().or(stuck).map(str::to_owned);
         let error = error.or_else(|| self.attachments.error().map(str::to_owned));
         let error = error.or_else(|| self.trouble.clone());
+        let declined = || self.declined.values().next().map(|(_, why)| why.clone());
+        let error = error.or_else(declined);
         let mut report = self.core.report();
         let changed = report.last_error != error;
         report.last_error = error;
@@ -187,12 +194,11 @@ impl Sender {
             return next;
         }
         if self.wants_server() {
-            match self.connection.rests_until() {
-                Some(until) => sooner(Some(until)),
-                None => {
-                    self.lanes.iter().for_each(|lane| sooner(lane.due(urgent)));
-                    sooner(self.attachments.until());
-                }
+            let rests = self.connection.rests_until();
+            sooner(rests);
+            if rests.is_none() {
+                self.lanes.iter().for_each(|lane| sooner(lane.due(urgent)));
+                sooner(self.attachments.until());
             }
         }
         next
@@ -200,6 +206,6 @@ impl Sender {
 }
 
 /// Nothing more is sent.
-fn contradiction(what: String, evidence: std::path::PathBuf) -> Halt {
+fn contradiction(what: String, evidence: PathBuf) -> Halt {
     Halt::Contradiction { what, evidence }
 }

@@ -186,7 +186,7 @@ impl Sender {
         });
         loop {
             let name = free_name(&self.core, scope, stream.name, &taken);
-            if let Some(new) = Outgoing::create(&self.core, scope, name, continues.clone())? {
+            if let Some(new) = Outgoing::create(&self.core, scope, name, continues.as_ref())? {
                 return Ok(new);
             }
         }

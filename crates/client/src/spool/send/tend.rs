@@ -12,9 +12,10 @@ use super::super::core::Core;
 use super::super::dir::{Lock, names, stream_of};
 use super::super::evidence;
 use super::super::load::load;
-use super::super::outgoing::{self, Outgoing};
+use super::super::outgoing::Outgoing;
 use super::super::queue::Progress;
 use super::super::receipts::{Broken, Receipts};
+use super::super::sealing::seal_wish;
 use super::super::segments;
 use super::super::status::{Incident, IncidentKind};
 use super::{Sender, TEND_EVERY};
@@ -27,6 +28,8 @@ const ADOPT_EVERY: Duration = Duration::from_secs(5);
 const KEEP_TAIL: Duration = Duration::from_secs(5);
 /// What is left of a stream that was sent whole is forgotten after 30 days.
 const KEEP_STATE_MICROS: i64 = 30 * 24 * 3_600 * 1_000_000;
+/// What the server does not take from this process is left to others for so long.
+const LEAVE_ALONE: Duration = Duration::from_mins(1);
 /// Half-written files of dead processes are removed after an hour.
 const KEEP_TEMPORARY_MICROS: i64 = 3_600 * 1_000_000;
 
@@ -38,6 +41,9 @@ impl Sender {
         };
         if !due && !hurry {
             return;
+        }
+        if hurry {
+            self.declined.clear();
         }
         let first = self.adopted.is_none();
         if first && self.core.adopts() {
@@ -70,19 +76,27 @@ impl Sender {
             if self.core.streams().iter().any(here) {
                 continue;
             }
+            let declined = self.declined.get(&dir);
+            let declined = declined.is_some_and(|(at, _)| at.elapsed() < LEAVE_ALONE);
             let segments = segments::list(&dir).unwrap_or_default();
             let bytes: u64 = segments.iter().map(|segment| segment.bytes).sum();
-            let left = bytes > 0 || outgoing::seal_wish(&dir).is_ok_and(|wish| wish.is_some());
+            let left = bytes > 0 || seal_wish(&dir).is_ok_and(|wish| wish.is_some());
             let unsigned = || {
                 let progress = Progress::read(&dir).ok().flatten();
                 progress.is_some_and(|progress| progress.unsigned > 0)
             };
-            if !left && !(first && unsigned()) {
+            let waits = left || (first && unsigned());
+            if !waits {
                 if first {
                     forget_old(&self.core, &dir);
                 }
                 continue;
             }
+            if declined {
+                others += bytes;
+                continue;
+            }
+            self.declined.remove(&dir);
             match Lock::take(&dir) {
                 Ok(Some(lock)) => self.take_over(dir, lock),
                 Ok(None) => others += bytes,
@@ -236,6 +250,16 @@ impl Sender {
             })
             .map(|lane| lane.stream.clone())
             .collect();
+        for at in (0..self.lanes.len()).rev() {
+            let lane = &self.lanes[at];
+            if lane.gives_up() {
+                let why = lane.error().unwrap_or_default().to_owned();
+                let stream = lane.stream.clone();
+                self.declined
+                    .insert(stream.dir.clone(), (Instant::now(), why));
+                self.forget(&stream);
+            }
+        }
         for stream in over {
             if stream.is_sealed() {
                 // Nothing can follow a seal.
