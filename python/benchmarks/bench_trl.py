@@ -29,6 +29,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PAIRS, WORDS = 8, 40
 #: The first steps of a training are those of warming up.
 WARM = 2
+#: What sees the trainer's methods.
+HOOKS = ("_on_training_step", "_on_compute_loss", "_on_grad_norm")
 
 
 class Bench:
@@ -41,6 +43,8 @@ class Bench:
         torch.set_num_threads(args.threads)
         self.directory = directory
         self.args = args
+        #: Of the training's thread, in seconds.
+        self.spent = 0.0
         rows = [
             {
                 "prompt": f"Question {n}?",
@@ -52,6 +56,22 @@ class Bench:
         self.rows = Dataset.from_list(rows)
         tiny_model = runpy.run_path(str(REPOSITORY / "examples" / "tiny_model.py"))["tiny_model"]
         self.model = tiny_model(directory / "model", [text for row in rows for text in row.values()], width=args.width)
+
+    def _meter(self, callback: Any) -> None:
+        """Adds up the processor time of what is called at each step."""
+
+        def metered(method: Any) -> Any:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                began = time.thread_time()
+                try:
+                    return method(*args, **kwargs)
+                finally:
+                    self.spent += time.thread_time() - began
+
+            return call
+
+        for name in ("on_optimizer_step", "on_step_end", "on_log", *HOOKS):
+            setattr(callback, name, metered(getattr(callback, name)))
 
     def train(self, audited: bool, number: int) -> list[float]:
         """How long each step took, in seconds, with all that comes with it."""
@@ -74,7 +94,9 @@ class Bench:
             if self.args.server:
                 where = {"server": self.args.server, "token": self.args.token}
             auditor = AuditableRLHF("tiny-gpt2", spool_dir=self.directory / "spool", **where)
-            callbacks.append(AuditCallback(auditor, seal="train"))
+            callback = AuditCallback(auditor, seal="train")
+            self._meter(callback)
+            callbacks.append(callback)
         trainer = DPOTrainer(
             self.model,
             args=DPOConfig(
@@ -149,6 +171,8 @@ def main() -> None:
     print(f"a step, unaudited    {plain_ms:9.2f} ms   median of {len(steps[False])}")
     print(f"ratio                {audited_ms / plain_ms:9.4f}      wanted at most 1.01")
     pairs = ", ".join(f"{ratio:.4f}" for ratio in sorted(ratios))
+    own = bench.spent / (args.steps * (args.rounds + 1)) * 1e3
+    print(f"of that, in our calls {own:8.2f} ms   processor time of the training's thread, mean")
     print(f"ratio, by pairs      {statistics.median(ratios):9.4f}      median of {pairs}")
     memory = [(peak(args, True), peak(args, False)) for _ in range(args.peaks)]
     audited_mib, plain_mib = (statistics.median(found) for found in zip(*memory, strict=True))

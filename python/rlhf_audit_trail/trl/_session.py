@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +21,8 @@ from ._observe import Order, Step
 
 #: The digests of as many rows are recorded where a data set has files that can be hashed instead.
 MOST_ROWS = 20_000
+#: So many times longer than it takes to look at a model passes between two looks: half a percent of the time.
+PATIENCE = 200.0
 #: Under which name a trainer's state knows the run, so that whoever resumes finds it.
 STATE = "RlhfAudit"
 #: What trainers call what `policy.updated` has a word for.
@@ -44,6 +47,8 @@ class Session:
         self.model: Any = None
         self.module_norms: Literal["auto", "always", "never"] = "auto"
         self.order = Order()
+        #: When the model may be looked at again.
+        self._look_at = 0.0
         #: The checkpoint that the training goes on from.
         self.resumed_from: str | None = None
         self._step: Step | None = None
@@ -127,7 +132,12 @@ class Session:
         for member, name in (("loss", "loss"), ("gradient_norm", "grad_norm"), ("learning_rate", "learning_rate")):
             if pending[member] is None and _is_number(logged.get(name)):
                 pending[member] = logged[name]
-        self.run.track_policy_update(self.model, module_norms=self.module_norms, **pending)
+        began = time.perf_counter()
+        looked = self.module_norms == "always" or (self.module_norms == "auto" and began >= self._look_at)
+        self.run.track_policy_update(self.model if looked else None, module_norms=self.module_norms, **pending)
+        if looked:
+            now = time.perf_counter()
+            self._look_at = now + PATIENCE * (now - began)
 
     # Metrics.
 
