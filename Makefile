@@ -7,11 +7,12 @@ README ?=
 FUZZ_SECONDS ?= 600
 FUZZ_JOBS ?= 1
 TARGETS ?=
+BUILT = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 PYTHON = $(CURDIR)/target/services/python
 TRL = $(CURDIR)/target/services/trl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify-only test test-rust test-python test-trl python fuzz lint fmt deny typos generate soak faults bench bench-quick clean
+.PHONY: help demo build verify-only test test-rust test-python test-trl python native fuzz lint fmt deny typos generate soak faults bench bench-quick clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,20 +36,25 @@ test-rust: ## Run the tests of the binary and its rooms
 	$(CARGO) test --locked --workspace
 	$(CARGO) run --locked -q -p xtask -- schemas --check
 
-python: ## Build the Python package into target/services/python
+python: ## Build the wheel of the Python package into target/wheels
 	@scripts/needs.sh cargo cc python
-	cd python && VIRTUAL_ENV=$(PYTHON) $(PYTHON)/bin/maturin develop --locked -q
+	cd python && $(PYTHON)/bin/maturin build --release --locked --out $(CURDIR)/target/wheels
 
-test-python: python ## Run the tests of the Python package, its types and its style
-	$(CARGO) build --locked -p rlhf-audit
-	cd python && $(PYTHON)/bin/ruff check . ../examples && $(PYTHON)/bin/ruff format --check . ../examples
-	cd python && $(PYTHON)/bin/mypy
+# As cargo builds it for the other tests: maturin's choice of features would build every dependency once more.
+native:
+	@scripts/needs.sh cargo cc
+	$(CARGO) build --locked -p rlhf-audit -p rlhf-audit-python
+	@cp $(BUILT)/debug/lib_native.so python/rlhf_audit_trail/_native.abi3.so
+
+test-python: native ## Test the Python package against a real server: style, types, every call
+	@scripts/needs.sh python
+	cd python && $(PYTHON)/bin/ruff format --check . ../examples && $(PYTHON)/bin/ruff check . ../examples
+	cd python && $(PYTHON)/bin/mypy && $(PYTHON)/bin/python -m mypy.stubtest rlhf_audit_trail._native
 	cd python && $(PYTHON)/bin/python -m pytest -q --ignore tests/trl
 
-test-trl: python ## Train with TRL, audited, and hold what was recorded against what TRL wrote
+test-trl: native ## Train with TRL, audited, and hold what was recorded against what TRL wrote
 	@scripts/needs.sh trl
-	$(CARGO) build --locked -p rlhf-audit
-	cd python && $(TRL)/bin/python -m pytest -q tests/trl
+	cd python && $(TRL)/bin/python -m pytest -q tests/trl tests/test_norms.py
 
 fuzz: ## Fuzz whatever reads bytes from outside, FUZZ_SECONDS=600 a target, FUZZ_JOBS=1 at a time; TARGETS="note tile …" for some
 	@scripts/needs.sh cargo cc cargo-fuzz

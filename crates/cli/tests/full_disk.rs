@@ -6,7 +6,7 @@
 mod common;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 
 use client::{Client, ClientError, Wait};
 use common::disk::{Tmpfs, fill};
