@@ -20,7 +20,10 @@ import uuid
 from standardwebhooks.webhooks import Webhook
 
 QUESTIONS = [
-    {"name": "better", "settings": {"type": "label_selection", "options": [{"value": "response-1"}, {"value": "response-2"}]}},
+    {
+        "name": "better",
+        "settings": {"type": "label_selection", "options": [{"value": "response-1"}, {"value": "response-2"}]},
+    },
     {"name": "quality", "settings": {"type": "rating", "options": [{"value": value} for value in range(1, 6)]}},
 ]  # fmt: skip
 RECORD = {
@@ -35,7 +38,8 @@ def response(stars: int, updated_at: str) -> dict[str, object]:
     return {
         "id": "aa1f4a5e-9d6b-4e0c-9f43-0a2b3c4d5e17", "status": "submitted",
         "values": {"better": {"value": "response-1"}, "quality": {"value": stars}},
-        "record": RECORD, "user": {"id": "9b0b3b4e-6a51-4c83-9a10-4a7f2f9c1d11", "username": "ann", "role": "annotator"},
+        "record": RECORD,
+        "user": {"id": "9b0b3b4e-6a51-4c83-9a10-4a7f2f9c1d11", "username": "ann", "role": "annotator"},
         "inserted_at": "2026-11-20T09:00:00.000000", "updated_at": updated_at,
     }  # fmt: skip
 
