@@ -66,7 +66,7 @@ for tool in "$@"; do
       from_npm azurite 3.35.0 ;;
     gcp-storage-emulator)
       from_pip gcp-storage-emulator 2024.8.3 gcp-storage-emulator ;;
-    mlflow)
+    mlflow | mlflow-skinny)
       from_pip mlflow-skinny 3.17.2 mlflow-skinny ;;
     moto)
       from_pip moto 5.2.5 'moto[server]' ;;
