@@ -324,3 +324,56 @@ fn what_makes_no_record_is_refused_and_nothing_is_taken() {
         Err(SpoolError::Closed { .. })
     ));
 }
+
+#[test]
+fn a_run_is_started_before_its_other_streams_whatever_their_names() {
+    let desk = Desk::with_ledger();
+    let port = free_port().to_string();
+    let url = format!("http://127.0.0.1:{port}");
+    let spool = open(&desk.path("spool"), &url);
+    let last = StreamName::parse("zz").unwrap();
+    let stream = spool.start_run(RunSpec::new("ordered", last)).unwrap();
+    let run = run_id(&stream);
+    let first = spool.join_run(run, "aa").unwrap();
+    first.write(numbered(1)).unwrap();
+    stream.write(numbered(2)).unwrap();
+    drop((stream, first, spool));
+    let server = Server::start_with(&desk, &["--port", &port]);
+    // Both are left by somebody else; one look finds them.
+    let spool = open(&desk.path("spool"), &url);
+    spool.flush(LONG).unwrap();
+    let mut found = numbers(&url, run.as_str(), 2);
+    found.sort_unstable();
+    assert_eq!(found, [1, 2]);
+    assert!(spool.status().incidents.is_empty());
+    spool.close(LONG).unwrap();
+    server.stop();
+    desk.verified();
+}
+
+#[test]
+fn a_signature_that_comes_after_the_seal_is_no_news() {
+    let desk = Desk::with_ledger();
+    let server = Server::start(&desk);
+    let spool = open(&desk.path("spool"), &server.url);
+    let stream = start_run(&spool, "sealed");
+    let run = run_id(&stream);
+    spool.flush(LONG).unwrap();
+    let elsewhere = open(&desk.path("elsewhere"), &server.url);
+    let rank1 = elsewhere.join_run(run, "rank1").unwrap();
+    rank1.write(numbered(1)).unwrap();
+    // Acknowledged, and gone before it is signed.
+    eventually("it is acknowledged", || {
+        elsewhere.status().waiting_records == 0
+    });
+    drop((rank1, elsewhere));
+    stream.seal(RunStatus::Completed, LONG).unwrap();
+    let elsewhere = open(&desk.path("elsewhere"), &server.url);
+    elsewhere.flush(LONG).unwrap();
+    let status = elsewhere.status();
+    assert_eq!((status.incidents, status.waiting_records), (Vec::new(), 0));
+    elsewhere.close(LONG).unwrap();
+    spool.close(LONG).unwrap();
+    server.stop();
+    desk.verified();
+}

@@ -23,7 +23,7 @@ pub(crate) fn log_line(step: u64) -> String {
 /// A line of a file of rollouts.
 pub(crate) fn rollout(step: u64, number: u64) -> String {
     let value = json!({
-        "input": format!("Frage {number}: größer “{step}”?"), "output": "ja 😀\n", "gts": "ja", "score": 0.5,
+        "input": format!("Frage {number}: größer wie “{step}”?"), "output": "ja 😀\n", "gts": "ja", "score": 0.5,
         "step": step, "acc": true,
     });
     format!("{value}\n")

@@ -19,6 +19,7 @@ use crate::types::StreamSummary;
 
 /// What is left of a stream is mostly sent within so long.
 const PASSING: Duration = Duration::from_secs(5);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A stream of a scope by that name, if it is here and can be gone on with, or a new one.
 pub(super) fn join(core: &Core, scope: Scope, wanted: &str) -> Result<Arc<Outgoing>, SpoolError> {
@@ -26,23 +27,13 @@ pub(super) fn join(core: &Core, scope: Scope, wanted: &str) -> Result<Arc<Outgoi
     let name = StreamName::parse(wanted).ok_or_else(|| SpoolError::Name {
         found: wanted.to_owned(),
     })?;
-    let here = of_this_process(core, scope, name);
-    if let Some(stream) = here.filter(|stream| stream.is_open()) {
-        stream.join();
+    if let Some(stream) = joined(core, scope, name, |stream| !stream.is_adopted()) {
         return Ok(stream);
     }
     let asked = ask(core, scope)?;
-    wait_for(core, scope, name);
-    let _taking = core.taking();
-    if let Some(stream) = left(core, scope, name)? {
-        let at_server = asked
-            .iter()
-            .flatten()
-            .find(|summary| summary.stream == name);
-        if stream.is_open() && catch_up(core, &stream, at_server)? {
-            stream.join();
-            return Ok(stream);
-        }
+    let at_server = asked.iter().flatten().find(|found| found.stream == name);
+    if let Some(stream) = go_on(core, scope, name, at_server)? {
+        return Ok(stream);
     }
     let taken = match asked {
         Some(streams) => Taken::Known(streams.iter().map(|found| found.stream).collect()),
@@ -55,6 +46,62 @@ pub(super) fn join(core: &Core, scope: Scope, wanted: &str) -> Result<Arc<Outgoi
             return Ok(stream);
         }
     }
+}
+
+/// The stream, if this process has it already, and it is as it has to be.
+fn joined(
+    core: &Core,
+    scope: Scope,
+    name: StreamName,
+    fits: impl Fn(&Outgoing) -> bool,
+) -> Option<Arc<Outgoing>> {
+    // The sender lets go what nobody has joined.
+    let _taking = core.taking();
+    let stream = of_this_process(core, scope, name)?;
+    let joined = stream.is_open() && fits(&stream);
+    joined.then(|| {
+        stream.join();
+        stream
+    })
+}
+
+/// The stream as it is here, where it can be gone on with. A process that only sends what a dead one left of it is waited
+/// for.
+fn go_on(
+    core: &Core,
+    scope: Scope,
+    name: StreamName,
+    at_server: Option<&StreamSummary>,
+) -> Result<Option<Arc<Outgoing>>, SpoolError> {
+    let dir = core.layout.stream(scope, name);
+    let deadline = Instant::now() + PASSING;
+    let lock = loop {
+        if let Some(stream) = joined(core, scope, name, |_| true) {
+            return catch_up(core, stream, at_server);
+        }
+        if !dir.exists() || of_this_process(core, scope, name).is_some() {
+            return Ok(None);
+        }
+        if let Some(lock) = Lock::take(&dir, Purpose::Writes)? {
+            break lock;
+        }
+        if !Lock::is_passing(&dir) || Instant::now() >= deadline {
+            return Ok(None);
+        }
+        let _: Option<()> = core.moved.wait_until(Instant::now() + LOOK_AGAIN, || None);
+    };
+    let stream = {
+        let _taking = core.taking();
+        let stream = load(core, dir, lock)?;
+        // Where nobody can go on with it, what is left of it is sent.
+        core.streams().push(stream.clone());
+        if !stream.is_open() {
+            return Ok(None);
+        }
+        stream.join();
+        stream
+    };
+    catch_up(core, stream, at_server)
 }
 
 /// The first stream of a new run, with `run.started` in it.
@@ -113,39 +160,6 @@ fn of_this_process(core: &Core, scope: Scope, name: StreamName) -> Option<Arc<Ou
     found.cloned()
 }
 
-/// Waits for a process that sends what a dead one has left of the stream, and lets it go then.
-fn wait_for(core: &Core, scope: Scope, name: StreamName) {
-    let dir = core.layout.stream(scope, name);
-    let passing = || dir.exists() && Lock::is_passing(&dir);
-    if !passing() || of_this_process(core, scope, name).is_some() {
-        return;
-    }
-    let free = || match Lock::take(&dir, Purpose::Sends) {
-        Ok(None) => (!passing()).then_some(()),
-        Ok(Some(_)) | Err(_) => Some(()),
-    };
-    let deadline = Instant::now() + PASSING;
-    // Then it is a new stream.
-    let _: Option<()> = core.moved.wait_until(deadline, free);
-}
-
-/// The stream as a dead process left it. Where nobody can go on with it, what is left of it is sent.
-fn left(core: &Core, scope: Scope, name: StreamName) -> Result<Option<Arc<Outgoing>>, SpoolError> {
-    if let Some(stream) = of_this_process(core, scope, name) {
-        return Ok(Some(stream));
-    }
-    let dir = core.layout.stream(scope, name);
-    if !dir.exists() {
-        return Ok(None);
-    }
-    let Some(lock) = Lock::take(&dir, Purpose::Writes)? else {
-        return Ok(None);
-    };
-    let stream = load(core, dir, lock)?;
-    core.streams().push(stream.clone());
-    Ok(Some(stream))
-}
-
 /// The streams of a scope as the server has them; `None` where it does not answer.
 fn ask(core: &Core, scope: Scope) -> Result<Option<Vec<StreamSummary>>, SpoolError> {
     let Ok(client) = core.hasty() else {
@@ -173,20 +187,21 @@ fn ask(core: &Core, scope: Scope) -> Result<Option<Vec<StreamSummary>>, SpoolErr
     Ok(client.streams(scope.as_str()).ok())
 }
 
-/// Whether the stream can be gone on with, as the server has it: after a loss of power it may have more of it.
+/// The stream, if it can be gone on with as the server has it: after a loss of power that may have more of it.
 fn catch_up(
     core: &Core,
-    stream: &Outgoing,
+    stream: Arc<Outgoing>,
     at_server: Option<&StreamSummary>,
-) -> Result<bool, SpoolError> {
+) -> Result<Option<Arc<Outgoing>>, SpoolError> {
     let Some(there) = at_server else {
-        return Ok(true);
+        return Ok(Some(stream));
     };
     if there.key != core.public_key() {
-        return Ok(false);
+        // Somebody else has the name; what is left of ours the server will say.
+        return Ok(None);
     }
     if there.next_seq > stream.queue().next_seq {
         stream.skip_to(core, there)?;
     }
-    Ok(true)
+    Ok(Some(stream))
 }

@@ -17,6 +17,7 @@ use super::sealing::{self, SealWritten};
 use super::segments::{self, Frames, Segment, take_over};
 use super::status::{Incident, IncidentKind};
 use super::tail::Tail;
+use crate::types::Receipt;
 
 /// Loads the stream in a directory whose lock is held. With this spool's key, and undamaged, it can be written to.
 pub(super) fn load(core: &Core, dir: PathBuf, lock: Lock) -> Result<Arc<Outgoing>, SpoolError> {
@@ -59,12 +60,15 @@ pub(super) fn load(core: &Core, dir: PathBuf, lock: Lock) -> Result<Arc<Outgoing
         ..
     }) = end
     {
-        state = match state {
-            State::Sealing { status, .. } => State::Sealing {
+        state = match (state, kept) {
+            (_, Some(kept)) if kept.next_seq > written.seq => {
+                State::Ended(Ending::Sealed(receipt(&kept)))
+            }
+            (State::Sealing { status, .. }, _) => State::Sealing {
                 status,
                 written: Some(written),
             },
-            // Acknowledged, or not ours to seal again.
+            // Not ours to seal again.
             _ => State::Ended(Ending::Closed(
                 "it ends with the seal of its run".to_owned(),
             )),
@@ -100,6 +104,16 @@ fn writer(core: &Core, (scope, name): (Scope, StreamName), end: &End) -> StreamW
             Arc::clone(&core.options.clock),
             Arc::clone(&core.options.entropy),
         ),
+    }
+}
+
+/// That of the last record that was acknowledged.
+fn receipt(kept: &Progress) -> Receipt {
+    Receipt {
+        index: kept.index,
+        leaf_hash: kept.head,
+        duplicate: false,
+        proof: None,
     }
 }
 

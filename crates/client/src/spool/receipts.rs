@@ -183,11 +183,15 @@ impl Receipts {
                     }
                     Err(Doubt::Unreadable(why)) => trouble = why,
                 },
-                Err(ClientError::Refused(problem)) if matches!(problem.status, 401 | 403) => {
+                Err(ClientError::Refused(problem)) if problem.status == 403 => {
                     self.refused = true;
                     return Ok(());
                 }
-                Err(error) => trouble = error.to_string(),
+                // It is published; that it cannot be asked for now is no broken promise.
+                Err(_) => {
+                    self.asked = Some(promise);
+                    return Ok(());
+                }
             }
         }
         // Only time in which the log was looked at counts.

@@ -83,14 +83,12 @@ impl Sender {
             };
             if let Err(NotPut::Client(error)) = self.put(&attachment) {
                 let lane = &mut self.lanes[at];
-                lane.rest(
-                    format!(
-                        "stream {}: the attachment {sha256}: {error}",
-                        lane.stream.title()
-                    ),
-                    None,
-                );
-                self.not_put(error);
+                let title = lane.stream.title();
+                let why = format!("stream {title}: the attachment {sha256}: {error}");
+                lane.back();
+                if !self.not_put(error) {
+                    self.lanes[at].rest(why, None);
+                }
                 return false;
             }
         }
@@ -118,8 +116,8 @@ impl Sender {
         Ok(())
     }
 
-    /// What keeps an attachment from the server may keep everything from it.
-    fn not_put(&mut self, error: ClientError) {
+    /// Whether what keeps an attachment from the server keeps everything from it.
+    fn not_put(&mut self, error: ClientError) -> bool {
         match error {
             ClientError::Contradiction { what, evidence } => {
                 self.core.halt(super::contradiction(what, evidence));
@@ -130,8 +128,9 @@ impl Sender {
             ClientError::Refused(problem) if problem.status == 401 || problem.status >= 500 => {
                 self.connection.fail(problem.to_string(), None);
             }
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     /// Looks for what dead processes left.

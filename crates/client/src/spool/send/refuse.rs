@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use record::kinds::{Continues, IncidentReported};
 use record::{Draft, RecordHash, Scope};
@@ -15,9 +16,12 @@ use super::super::evidence;
 use super::super::names::{Taken, free_name};
 use super::super::outgoing::{Ending, Outgoing, State};
 use super::super::status::{Incident, IncidentKind};
-use super::Sender;
 use super::seal::take_back;
+use super::{Lane, Sender};
 use crate::error::{ClientError, Problem};
+
+/// What another stream is about to bring is asked for again so soon.
+const SOON: Duration = Duration::from_millis(50);
 
 /// A stream that continues a refused one may be refused itself, so often in a row.
 const MOST_REFUSALS: u32 = 3;
@@ -30,7 +34,10 @@ impl Sender {
         let stream = lane.stream.clone();
         let acknowledged = batch.first_seq > 0;
         match problem.code.as_str() {
-            _ if is_seal(batch.line(1)) => self.refused_seal(at, &stream, problem),
+            // That of another key cannot be made again here.
+            _ if is_seal(batch.line(1)) && stream.wished().is_some() => {
+                self.refused_seal(at, &stream, problem);
+            }
             "attachment-missing" if self.core.attachments.send_again(&self.core, batch) => {
                 self.lanes[at].rest(format!("stream {}: {problem}", stream.title()), None);
             }
@@ -86,38 +93,17 @@ impl Sender {
         batch: &Batch,
         problem: &Problem,
     ) -> Result<(), SpoolError> {
-        let over = problem.code == "run-sealed";
-        if over && only_signatures(batch) {
-            // The seal says where the stream ends; that its owner would have signed it once more is no news.
-            self.let_go(
-                stream,
-                "its run is sealed; late records go to the scope ledger, naming the run",
-            );
-            return fs::remove_dir_all(&stream.dir)
-                .map_err(SpoolError::disk("remove", &stream.dir));
+        if problem.code == "run-sealed" && ends_with_signatures(stream, batch) {
+            self.forget(stream);
+            self.core.moved.tell();
+            // What is left of it says nothing that the log does not.
+            let _ = fs::remove_dir_all(&stream.dir);
+            return Ok(());
         }
-        let refusals = self.lanes[at].refusals + 1;
-        let new = if refusals > MOST_REFUSALS {
-            None
-        } else {
-            Some(self.successor(stream, batch, over)?)
-        };
-        let refused = batch
-            .record(1)
-            .map(|r| RecordHash::from(record::leaf_hash(&r)));
-        if let Some(new) = &new {
-            new.report(
-                &self.core,
-                self.incident(stream, batch.first_seq, refused, problem),
-            )?;
+        if !stream.is_given_up() {
+            self.replace(at, stream, batch, problem)?;
         }
-        let wished = stream.wished();
-        let mut writer = stream.writer();
-        writer.state = match &new {
-            Some(new) if !over => State::Moved(new.clone()),
-            _ => State::Ended(Ending::Closed(problem.to_string())),
-        };
-        drop(writer);
+        let successor = stream.successor();
         let kept = self.put_aside(stream, batch.first_seq, problem)?;
         let waiting = stream.queue().waiting();
         let detail = format!(
@@ -126,8 +112,8 @@ impl Sender {
             batch.first_seq,
             stream.title(),
             waiting.saturating_sub(1),
-            new.as_ref()
-                .map(|new| format!("; stream {} says so", new.title()))
+            successor
+                .map(|new| format!("; it goes on in stream {}", new.title()))
                 .unwrap_or_default(),
         );
         self.core.incident(Incident {
@@ -142,16 +128,40 @@ impl Sender {
                 .get_or_insert_with(|| (stream.title(), problem.clone(), kept));
         }
         self.forget(stream);
-        if let Some(new) = new {
-            if let Some(status) = wished.filter(|_| !over) {
+        self.core.moved.tell();
+        Ok(())
+    }
+
+    /// Opens the stream that says what became of this one, and takes what comes in its place where that can be.
+    fn replace(
+        &mut self,
+        at: usize,
+        stream: &Arc<Outgoing>,
+        batch: &Batch,
+        problem: &Problem,
+    ) -> Result<(), SpoolError> {
+        let over = problem.code == "run-sealed";
+        let refusals = self.lanes[at].refusals + 1;
+        if refusals > MOST_REFUSALS {
+            stream.give_up(Ending::Closed(problem.to_string()));
+            return Ok(());
+        }
+        let new = self.successor(stream, batch, over)?;
+        let refused = batch.record(1).map(|record| record::leaf_hash(&record));
+        let told = self.incident(stream, batch.first_seq, refused.map(Into::into), problem);
+        new.report(&self.core, told)?;
+        if over {
+            stream.give_up(Ending::Closed(problem.to_string()));
+        } else {
+            if let Some(status) = stream.wished() {
                 new.wish_to_seal(&self.core, status)?;
             }
-            self.core.streams().push(new.clone());
-            let mut lane = super::Lane::new(&self.core, new);
-            lane.refusals = refusals;
-            self.lanes.push(lane);
+            stream.writer().state = State::Moved(new.clone());
         }
-        self.core.moved.tell();
+        self.core.streams().push(new.clone());
+        let mut lane = Lane::new(&self.core, new);
+        lane.refusals = refusals;
+        self.lanes.push(lane);
         Ok(())
     }
 
@@ -219,7 +229,8 @@ impl Sender {
         let why =
             json!({"scope": stream.scope, "stream": stream.name, "seq": seq, "problem": problem});
         let path = stream.dir.join("refusal.json");
-        self.core.layout.write_json(&path, &why, true)?;
+        // Without room for it the incident says it alone.
+        let _ = self.core.layout.write_json(&path, &why, true);
         let name = stream.dir.file_name().unwrap_or_default().to_string_lossy();
         let below = self.core.layout.refused();
         let mut to = below.join(&*name);
@@ -230,13 +241,6 @@ impl Sender {
         }
         fs::rename(&stream.dir, &to).map_err(SpoolError::disk("move", &stream.dir))?;
         Ok(to)
-    }
-
-    /// Ends a stream of which nothing is sent any more.
-    pub(super) fn let_go(&mut self, stream: &Arc<Outgoing>, why: &str) {
-        stream.writer().state = State::Ended(Ending::Closed(why.to_owned()));
-        self.forget(stream);
-        self.core.moved.tell();
     }
 
     /// Nothing of it waits any more.
@@ -255,8 +259,7 @@ impl Sender {
     /// Whether the server knows the run of a stream that does not start it. Before that its `stream.opened` would take
     /// the place of the one that does.
     pub(super) fn run_is_there(&mut self, at: usize, batch: &Batch) -> bool {
-        let lane = &mut self.lanes[at];
-        let Some(run) = lane.stream.scope.run() else {
+        let Some(run) = self.lanes[at].stream.scope.run() else {
             return true;
         };
         let starts = memchr::memmem::find(batch.line(2), b",\"kind\":\"run.started\",").is_some();
@@ -269,11 +272,22 @@ impl Sender {
         match client.run(run.as_str()) {
             Ok(_) => return true,
             Err(ClientError::Refused(problem)) if problem.status == 404 => {
+                let lane = &self.lanes[at];
                 let why = format!(
                     "stream {}: run {run} has not been started at the server; send it from where it was",
                     lane.stream.title()
                 );
-                lane.rest(why, None);
+                let starts = |other: &Lane| {
+                    let same = other.stream.scope == lane.stream.scope;
+                    same && !Arc::ptr_eq(&other.stream, &lane.stream) && other.wants_server()
+                };
+                // Another stream from here may be the one that starts it.
+                if self.lanes.iter().any(starts) {
+                    self.lanes[at].pause(why, SOON);
+                    self.lanes[at].back();
+                } else {
+                    self.lanes[at].rest(why, None);
+                }
             }
             Err(ClientError::Unavailable { what, why, asked }) => {
                 self.connection
@@ -289,7 +303,39 @@ impl Sender {
     }
 }
 
-fn only_signatures(batch: &Batch) -> bool {
+/// Ends a stream of a sealed run of which nothing waits but signatures: the seal says where the stream ends, and that its
+/// owner would have signed it once more is no news.
+fn ends_with_signatures(stream: &Outgoing, batch: &Batch) -> bool {
     let mut lines = batch.lines.split_inclusive(|byte| *byte == b'\n');
-    lines.all(|line| memchr::memmem::find(line, b",\"kind\":\"stream.signed\",").is_some())
+    let signs = |line| memchr::memmem::find(line, b",\"kind\":\"stream.signed\",").is_some();
+    let mut writer = stream.writer();
+    // Nobody writes meanwhile.
+    if !lines.all(signs) || stream.queue().next_seq != batch.end() {
+        return false;
+    }
+    let why = "its run is sealed; late records go to the scope ledger, naming the run";
+    writer.state = State::Ended(Ending::Closed(why.to_owned()));
+    true
+}
+
+impl Outgoing {
+    fn give_up(&self, ending: Ending) {
+        self.writer().state = State::Ended(ending);
+    }
+
+    /// Whether nothing is written to it any more.
+    fn is_given_up(&self) -> bool {
+        matches!(
+            self.writer().state,
+            State::Moved(_) | State::Ended(Ending::Closed(_))
+        )
+    }
+
+    /// The stream that takes what comes in its place.
+    fn successor(&self) -> Option<Arc<Self>> {
+        match &self.writer().state {
+            State::Moved(new) => Some(new.clone()),
+            _ => None,
+        }
+    }
 }

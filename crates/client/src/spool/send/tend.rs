@@ -241,6 +241,8 @@ impl Sender {
 
     /// Streams that are sent whole and that nobody here writes are there for whoever goes on with them.
     fn release(&mut self) {
+        let core = Arc::clone(&self.core);
+        let _taking = core.taking();
         let over: Vec<Arc<Outgoing>> = self
             .lanes
             .iter()
