@@ -49,7 +49,7 @@ native:
 test-python: native ## Test the Python package against a real server: style, types, every call
 	@scripts/needs.sh python
 	cd python && $(PYTHON)/bin/ruff format --check . ../examples && $(PYTHON)/bin/ruff check . ../examples
-	cd python && $(PYTHON)/bin/mypy && $(PYTHON)/bin/python -m mypy.stubtest rlhf_audit_trail._native
+	cd python && $(PYTHON)/bin/mypy && $(PYTHON)/bin/python -m mypy.stubtest --mypy-config-file pyproject.toml rlhf_audit_trail._native
 	cd python && $(PYTHON)/bin/python -m pytest -q --ignore tests/trl
 
 test-trl: native ## Train with TRL, audited, and hold what was recorded against what TRL wrote
