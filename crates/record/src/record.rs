@@ -234,6 +234,10 @@ impl<'a> Entries<'a> {
     fn next(&mut self) -> Option<(&'a str, &'a str)> {
         // The brace before the first, the comma before the others.
         self.cursor.pos += 1;
+        // Where there is no other, no fault has to be put into words.
+        if self.cursor.peek() != Some(b'"') {
+            return None;
+        }
         let name = self.cursor.string().ok()?.raw;
         self.cursor.expect(b':').ok()?;
         let from = self.cursor.pos;
