@@ -24,6 +24,9 @@ use crate::state::{RunSnapshot, StreamSnapshot};
 use crate::tree::{self, Edge, entries_id};
 
 const BUNDLE: u64 = 256;
+/// How many entry bundles are made and written at a time: a round may hold as many bytes as may wait for publication, and
+/// needs no second copy of them all.
+const BUNDLES_AT_ONCE: usize = 64;
 /// Before a failed round is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often a failed round is tried while the ledger closes.
@@ -101,22 +104,22 @@ impl Publisher {
         let entries = || groups.iter().flat_map(|group| &group.entries);
         let tiles = edge.extend(entries().map(|entry| entry.leaf))?;
         let to = edge.size();
-        let (bundles, tail) = bundles(&self.tail, entries(), from - self.tail.len() as u64, to)?;
-
-        let objects: Vec<(String, &[u8])> = bundles
-            .iter()
-            .map(|(key, bytes)| (key.clone(), bytes.as_slice()))
-            .chain(
-                tiles
-                    .iter()
-                    .map(|(id, bytes)| (tree::key(*id), bytes.as_slice())),
-            )
+        let all: Vec<&Entry> = self.tail.iter().chain(entries()).collect();
+        let first = (from - self.tail.len() as u64) / BUNDLE;
+        let slices = all.chunks(BUNDLE as usize * BUNDLES_AT_ONCE);
+        for (first, slice) in (first..).step_by(BUNDLES_AT_ONCE).zip(slices) {
+            self.put(&bundles(slice, first, to)?)?;
+        }
+        let tiles: Objects = tiles
+            .into_iter()
+            .map(|(id, bytes)| (tree::key(id), bytes))
             .collect();
-        let objects: Vec<(&str, &[u8])> = objects
+        self.put(&tiles)?;
+        let kept = all.len() % BUNDLE as usize;
+        let tail = all[all.len() - kept..]
             .iter()
-            .map(|(key, bytes)| (key.as_str(), *bytes))
+            .map(|entry| entry.apart())
             .collect();
-        self.shared.reader.objects.put_many(&objects)?;
 
         {
             let _indexing = self.shared.indexing();
@@ -134,6 +137,14 @@ impl Publisher {
         self.shared.publish(published);
         self.clear_up(from, to);
         Ok(())
+    }
+
+    fn put(&self, objects: &Objects) -> Result<(), LedgerError> {
+        let objects: Vec<(&str, &[u8])> = objects
+            .iter()
+            .map(|(key, bytes)| (key.as_str(), bytes.as_slice()))
+            .collect();
+        Ok(self.shared.reader.objects.put_many(&objects)?)
     }
 
     /// Signs the checkpoint and makes it the latest, or finds that an earlier try did.
@@ -218,18 +229,11 @@ pub(crate) fn sign(
 /// Objects to write, by key.
 type Objects = Vec<(String, Vec<u8>)>;
 
-/// Entry bundles and sealed values of the records from `start` (where a bundle starts) on, up to
-/// `to`; and the records of the last bundle, if that is partial.
-fn bundles<'a>(
-    tail: &'a [Entry],
-    entries: impl Iterator<Item = &'a Entry>,
-    start: u64,
-    to: u64,
-) -> Result<(Objects, Vec<Entry>), LedgerError> {
-    let all: Vec<&Entry> = tail.iter().chain(entries).collect();
+/// The entry bundles of these records and their sealed values, from bundle number `first` on, in a log of `to` records.
+fn bundles(entries: &[&Entry], first: u64, to: u64) -> Result<Objects, LedgerError> {
     let mut objects = Vec::new();
-    for (at, chunk) in all.chunks(BUNDLE as usize).enumerate() {
-        let id = entries_id(start / BUNDLE + at as u64, to)?;
+    for (number, chunk) in (first..).zip(entries.chunks(BUNDLE as usize)) {
+        let id = entries_id(number, to)?;
         let bytes: Vec<&[u8]> = chunk.iter().map(|entry| &*entry.bytes).collect();
         let bundle = tlog::tile::encode_entry_bundle(&bytes)
             .map_err(|e| LedgerError::corrupt("an entry bundle", e))?;
@@ -238,12 +242,7 @@ fn bundles<'a>(
             objects.push((tree::sealed_key(id), sealed_bundle(chunk)));
         }
     }
-    let kept = all.len() % BUNDLE as usize;
-    let tail = all[all.len() - kept..]
-        .iter()
-        .map(|entry| entry.apart())
-        .collect();
-    Ok((objects, tail))
+    Ok(objects)
 }
 
 fn sealed_bundle(chunk: &[&Entry]) -> Vec<u8> {
