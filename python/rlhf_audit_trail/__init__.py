@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from . import errors
 from ._native import __version__
+from ._verify import verify_bundle
 from .auditor import AuditableRLHF
 from .errors import AuditError, AuditWarning
 from .results import Logged, Provenance, Receipt, Status
@@ -32,4 +33,5 @@ __all__ = [
     "Status",
     "__version__",
     "errors",
+    "verify_bundle",
 ]

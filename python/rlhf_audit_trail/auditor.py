@@ -12,11 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from . import _native, _place, _ranks
+from . import _place, _ranks
 from ._logging import LogMethods
 from ._place import Limits
 from ._reporter import Guard, Reporter
 from ._settings import settings
+from ._verify import check
 from .errors import ContradictionError, InputError, LedgerError, NoActiveRunError
 from .results import Provenance, Status
 from .run import Run
@@ -286,11 +287,11 @@ class AuditableRLHF(LogMethods):
         if words is None:
             words = self.place.reads.policy()
         if bundle is not None:
-            return _provenance(Path(bundle), words, pinned)
+            return check(Path(bundle), words, pinned)
         import tempfile
 
         with tempfile.TemporaryDirectory(prefix="rlhf-audit-") as directory:
-            return _provenance(self.export_bundle(Path(directory) / "run.bundle", run=run), words, pinned)
+            return check(self.export_bundle(Path(directory) / "run.bundle", run=run), words, pinned)
 
     def export_bundle(self, path: str | os.PathLike[str], *, run: str | None = None, openings: bool = False) -> Path:
         """Writes one file with which anybody can verify a run offline, with ``rlhf-audit verify``. Raises in any case.
@@ -398,21 +399,3 @@ class AuditableRLHF(LogMethods):
     def _guard(self, where: str) -> Guard:
         run = self.run
         return self._reporter.guard(where, None) if run is None else run._guard(where)
-
-
-def _provenance(bundle: Path, policy: str, pinned: bool) -> Provenance:
-    report, text = _native.verify_bundle(bundle, policy)
-    found = json.loads(report)
-    failures = [
-        f"{failure['check']}: expected {failure['expected']}, found {failure['found']}" for failure in found["failures"]
-    ]
-    return Provenance(
-        ok=found["verdict"] == "verified",
-        verdict=found["verdict"],
-        run=found.get("run", ""),
-        records=found["counts"]["records"],
-        failures=failures,
-        pinned=pinned,
-        text=text,
-        report=found,
-    )

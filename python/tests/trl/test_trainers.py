@@ -1,4 +1,4 @@
-"""Reward and KTO trainers, trainers of transformers, and runs that somebody else opens."""
+"""Reward and KTO trainers, adapters, trainers of transformers, and runs that somebody else opens."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from trl import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
+from peft import LoraConfig
+from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer, RewardConfig, RewardTrainer
 
 from rlhf_audit_trail import AuditableRLHF
 from rlhf_audit_trail.trl import AuditCallback
@@ -124,3 +125,42 @@ def test_two_trainings_after_each_other_are_two_runs(tmp_path: Path, model: Path
         assert bundle.bodies("run.started")[0]["name"] == "plain language"
         assert len(bundle.of("policy.updated")) == 2
         assert not bundle.bodies("policy.updated")[0].get("module_norms")
+
+
+def test_lora_with_peft(tmp_path: Path, model: Path) -> None:
+    """Of a frozen model with adapters, the adapters' change is measured exactly, and their file is what was saved."""
+    auditor = AuditableRLHF("tiny-lora", data_dir=tmp_path / "audit-data", on_error="raise")
+    callback = AuditCallback(auditor, seal="train", module_norms="always")
+    args = DPOConfig(
+        **settings(
+            tmp_path / "lora",
+            report_to="none",
+            max_steps=3,
+            max_length=64,
+            save_strategy="steps",
+            save_steps=3,
+            model_init_kwargs={"dtype": "float32"},
+        )
+    )
+    trainer = DPOTrainer(
+        str(model),
+        args=args,
+        train_dataset=Dataset.from_list(synthetic(12)),
+        callbacks=[callback],
+        peft_config=LoraConfig(r=4, target_modules=["c_attn"], task_type="CAUSAL_LM"),
+    )
+    trainer.train()
+    auditor.close()
+    bundle = bundle_of(tmp_path / "audit-data", "lora", tmp_path / "run.rlhf-bundle")
+    updates = bundle.bodies("policy.updated")
+    assert [update["step"] for update in updates] == [1, 2, 3]
+    trained = sum(parameter.numel() for parameter in trainer.model.parameters() if parameter.requires_grad)
+    for update in updates:
+        assert update["trainable"] == trained < update["parameters"]
+    for update in updates[1:]:
+        assert update["norms"]["method"] == "exact"
+        assert update["module_norms"]
+        assert all("lora_" in module for module in update["module_norms"])
+    (saved,) = bundle.of("model.checkpoint")
+    files = bundle.attachment(saved, "manifest").decode()
+    assert "adapter_model.safetensors" in files
