@@ -16,9 +16,9 @@ use crate::memory::{Guard, Memory, Seen};
 use crate::retry::RetryPolicy;
 use crate::transport::{Patience, Payload, Transport};
 use crate::types::{
-    Appended, BundleParts, CardFormat, FreshHook, HookSummary, LoggedRecord, NewHook, NewRun,
-    NewToken, Receipt, RecordPage, RecordQuery, RunPage, RunSummary, Sink, StreamSummary,
-    TokenSummary, Wait,
+    Appended, ApprovalSummary, BundleParts, CardFormat, FreshHook, HookSummary, IssuedToken,
+    LoggedRecord, NewHook, NewRun, NewToken, Receipt, RecordPage, RecordQuery, RunPage, RunSummary,
+    Sink, StreamSummary, TokenSummary, Wait, WantedToken,
 };
 
 /// Publishing takes a quarter of a second.
@@ -377,6 +377,52 @@ impl Client {
     /// As every call.
     pub fn create_token(&self, name: &str, role: &str) -> Result<NewToken, ClientError> {
         self.post("/v1/tokens", &json!({"name": name, "role": role}), false)
+    }
+
+    /// Makes a token with all that one can have, or asks for one.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn issue_token(&self, wanted: &WantedToken) -> Result<IssuedToken, ClientError> {
+        self.post("/v1/tokens", wanted, false)
+    }
+
+    /// One token, without its secret.
+    ///
+    /// # Errors
+    /// As every call; 404 where there is none of this id.
+    pub fn token(&self, id: &str) -> Result<TokenSummary, ClientError> {
+        self.get(&format!("/v1/tokens/{}", encode(id)))
+    }
+
+    /// Asks for another admin's approval of a change of a key: `log`, `operator`, `producer` or `deployment`.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn ask_rotation(&self, purpose: &str) -> Result<ApprovalSummary, ClientError> {
+        self.post("/v1/approvals", &json!({"rotate": purpose}), false)
+    }
+
+    /// What admins have asked for, decided or not.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn approvals(&self) -> Result<Vec<ApprovalSummary>, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Approvals {
+            requests: Vec<ApprovalSummary>,
+        }
+        let page: Approvals = self.get("/v1/approvals")?;
+        Ok(page.requests)
+    }
+
+    /// Agrees to what another admin asked for, or refuses it.
+    ///
+    /// # Errors
+    /// As every call; 409 where it is decided, or was asked for with the same token.
+    pub fn decide(&self, request: &str, approve: bool) -> Result<ApprovalSummary, ClientError> {
+        let path = format!("/v1/approvals/{}", encode(request));
+        self.post(&path, &json!({"approve": approve}), false)
     }
 
     /// All tokens, without their secrets.

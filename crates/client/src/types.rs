@@ -219,13 +219,97 @@ pub struct TokenSummary {
     pub id: String,
     /// What it is for.
     pub name: String,
-    /// `admin`, `producer` or `reader`.
+    /// `admin`, `producer`, `reader`, `auditor` or `witness`.
     pub role: String,
+    /// `valid`, `expired` or `revoked`; empty from a server of before there was this.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub state: String,
     /// When it was made.
     pub created: Timestamp,
+    /// When it ends by itself, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
     /// When it was revoked, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revoked: Option<Timestamp>,
+    /// When it last let somebody in, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used: Option<Timestamp>,
+    /// Which parts an auditor reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
+    /// Which runs an auditor reads, by id; none named: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<String>,
+    /// How many records a producer may append a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records_per_day: Option<u64>,
+    /// How many bytes of requests a producer may append a day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_day: Option<u64>,
+    /// The token whose holder this one's is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub succeeds: Option<String>,
+}
+
+/// A token to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct WantedToken {
+    /// What it is for.
+    pub name: String,
+    /// `admin`, `producer`, `reader`, `auditor` or `witness`.
+    pub role: String,
+    /// When it is to end by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+    /// Which parts an auditor reads: `documents`, `aggregates`, `records`, `sealed`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
+    /// Which runs an auditor reads, by id or name; none named: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<String>,
+    /// How many records a producer may append a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records_per_day: Option<u64>,
+    /// How many bytes of requests a producer may append a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_per_day: Option<u64>,
+    /// The token whose holder this one's is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub succeeds: Option<String>,
+    /// The request that another admin has approved, where that is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+}
+
+/// What came of asking for a token.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum IssuedToken {
+    /// It was made.
+    Made(NewToken),
+    /// Another admin has to approve of it; then it is asked for again, naming the request.
+    Asked(ApprovalSummary),
+}
+
+/// What an admin asked for, and another has to approve of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalSummary {
+    /// Names the request.
+    pub request: String,
+    /// `admin-token` or `key-rotation`.
+    pub wanted: String,
+    /// The token's name, or which key.
+    pub detail: String,
+    /// `pending`, `approved`, `rejected`, `used` or `expired`.
+    pub state: String,
+    /// Who asks: a token's id.
+    pub by: String,
+    /// When.
+    pub asked: Timestamp,
+    /// Who decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decided_by: Option<String>,
 }
 
 /// A fresh token. The secret is shown this once.

@@ -89,7 +89,7 @@ fn body(record: &Record<'_>) {
         AnnotationCorrection AnnotationCritique AnnotationDemonstration AnnotationSuperseded
         AnnotationWithdrawn RewardScored PolicyUpdated ModelCheckpoint MetricLogged
         MetricDiverged ArtifactLogged EvaluationCompleted OversightApproved OversightRejected OversightStopped FindingRaised
-        DocumentIssued IncidentReported KeyRotated LedgerClosed LedgerContinued
+        DocumentIssued AccessRead AccessChanged IncidentReported KeyRotated LedgerClosed LedgerContinued
     );
     assert_eq!(
         text(&bytes),

@@ -176,6 +176,8 @@ fn not_the_servers(kind: Kind) -> Result<(), String> {
     match kind {
         Kind::ProducerEnrolled
         | Kind::DocumentIssued
+        | Kind::AccessRead
+        | Kind::AccessChanged
         | Kind::LedgerContinued
         | Kind::LedgerClosed => Err(format!(
             "{} is the server's to record, on its own stream",

@@ -152,10 +152,22 @@ pub enum LedgerError {
         reason: String,
     },
     /// No role has this name.
-    #[error("unknown role `{seen}`, expected admin, producer or reader")]
+    #[error("unknown role `{seen}`, expected admin, producer, reader, auditor or witness")]
     UnknownRole {
         /// The name given.
         seen: String,
+    },
+    /// What needs a second admin's approval does not have it, or not like this.
+    #[error("not approved: {reason}")]
+    Approval {
+        /// What is missing.
+        reason: String,
+    },
+    /// A token cannot be made like this.
+    #[error("no token can be made: {reason}")]
+    Token {
+        /// What is wrong, and what would be right.
+        reason: String,
     },
     /// A token's secret has another form.
     #[error("a token is `rat_` and 43 characters of base64url, this is not")]

@@ -16,6 +16,7 @@
 
 mod accept;
 mod admit;
+mod approvals;
 mod attachments;
 mod backlog;
 mod bundle;
@@ -56,6 +57,7 @@ mod tree;
 pub mod witness;
 
 pub use accept::{MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS};
+pub use approvals::{Approval, ApprovalState, Wanted};
 pub use attachments::{AttachmentError, StoredAttachment};
 pub use bundle::{BundleInfo, BundleParts};
 pub use cosign::Witnessing;
@@ -67,7 +69,7 @@ pub use location::Location;
 pub use migrate::Migrated;
 pub use opener::Opener;
 pub use options::Options;
-pub use principal::{Principal, Role};
+pub use principal::{Principal, Quota, Reach, Role};
 pub use read::{MAX_PAGE, Page, Published, Query};
 pub use rotate::{Rotated, Rotation};
 pub use runs::{RunInfo, StreamHead};
@@ -75,5 +77,5 @@ pub use shared::Status;
 pub use store::OpenObject;
 pub use ticket::{AppendResult, Receipt, Ticket};
 pub use timestamps::{StampError, StampInfo, TimestampAuthority, TimestampStatus, Timestamper};
-pub use tokens::Token;
+pub use tokens::{NewToken, Token};
 pub use verify::{SealedField, SealedState};

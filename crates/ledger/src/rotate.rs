@@ -185,7 +185,8 @@ impl Session<'_> {
         {
             options.rotating = None;
             let ledger = self.open_with(options.clone())?;
-            let possible = possible(&ledger, key);
+            let possible = possible(&ledger, key)
+                .and_then(|()| ledger.approved_rotation(self.rotation.purpose));
             ledger.close()?;
             possible?;
         }

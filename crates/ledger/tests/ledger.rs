@@ -11,9 +11,11 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use common::{Fixture, metric, options, policy, preference, producer, seal};
-use ledger::{Ledger, LedgerError, Location, Principal, Query, Role, SealedState};
-use record::kinds::{FindingRaised, IncidentReported, ProducerEnrolled, StreamSigned};
-use record::{Body, Draft, Kind, Pseudonym, Record, Scope, StreamName, Timestamp};
+use ledger::{
+    Ledger, LedgerError, Location, NewToken, Principal, Query, Quota, Reach, Role, SealedState,
+};
+use record::kinds::{FindingRaised, IncidentReported, ProducerEnrolled, ReadPart, StreamSigned};
+use record::{Body, Draft, Kind, Pseudonym, Record, RunId, Scope, StreamName, Timestamp};
 use tlog::TlogProof;
 use verify::Verdict;
 
@@ -495,6 +497,99 @@ fn tokens_let_in_whom_they_name_until_they_end() {
             .add_token("secret", "bad", Role::Admin, None)
             .is_err()
     );
+}
+
+#[test]
+fn what_limits_a_token_comes_with_it() {
+    let fixture = Fixture::new();
+    let ledger = &fixture.ledger;
+    let run = RunId::generate(&*fixture.clock, &*common::entropy());
+    let reach = Reach {
+        runs: Some([run].into()),
+        parts: [ReadPart::Documents, ReadPart::Records].into(),
+    };
+    let auditor = NewToken {
+        reach: Some(reach.clone()),
+        ..NewToken::new("body", Role::Auditor)
+    };
+    let quota = Quota {
+        records: Some(100),
+        bytes: None,
+    };
+    let trainer = NewToken {
+        quota: Some(quota),
+        ..NewToken::new("trainer", Role::Producer)
+    };
+    let (secret, auditor) = ledger.issue_token(&auditor).unwrap();
+    let (_, first) = ledger.issue_token(&trainer).unwrap();
+    let (second_secret, second) = ledger
+        .issue_token(&NewToken {
+            succeeds: Some(first.id.clone()),
+            ..NewToken::new("trainer", Role::Producer)
+        })
+        .unwrap();
+    let (third_secret, third) = ledger
+        .issue_token(&NewToken {
+            succeeds: Some(second.id.clone()),
+            ..trainer.clone()
+        })
+        .unwrap();
+    let wrong = [
+        NewToken {
+            reach: Some(reach.clone()),
+            ..NewToken::new("x", Role::Reader)
+        },
+        NewToken {
+            quota: Some(quota),
+            ..NewToken::new("x", Role::Auditor)
+        },
+        NewToken {
+            reach: Some(Reach {
+                runs: Some([].into()),
+                ..reach.clone()
+            }),
+            ..NewToken::new("x", Role::Auditor)
+        },
+        NewToken {
+            quota: Some(Quota {
+                records: Some(0),
+                bytes: None,
+            }),
+            ..NewToken::new("x", Role::Producer)
+        },
+        NewToken {
+            succeeds: Some(auditor.id.clone()),
+            ..NewToken::new("x", Role::Producer)
+        },
+    ];
+    for new in wrong {
+        let refused = ledger.issue_token(&new);
+        assert!(matches!(refused, Err(LedgerError::Token { .. })), "{new:?}");
+    }
+    ledger
+        .note_token_uses(&[(auditor.id.clone(), Timestamp(7))])
+        .unwrap();
+
+    let fixture = fixture.reopen();
+    let ledger = &fixture.ledger;
+    let principal = ledger.authenticate(&secret).unwrap().unwrap();
+    assert_eq!(principal.reach.as_deref(), Some(&reach));
+    assert!(principal.may_read(ReadPart::Records, Some(run)));
+    assert!(!principal.may_read(ReadPart::Sealed, Some(run)));
+    // Whoever succeeds is the same to the log, with a quota of its own.
+    for (secret, token, expected) in [
+        (&second_secret, &second, None),
+        (&third_secret, &third, Some(quota)),
+    ] {
+        let (id, principal) = ledger.authenticate_token(secret).unwrap().unwrap();
+        assert_eq!((&id, &principal.id), (&token.id, &first.id));
+        assert_eq!(principal.quota, expected);
+    }
+    let shown = ledger.token(&auditor.id).unwrap();
+    assert_eq!(shown.last_used, Some(Timestamp(7)));
+    assert_eq!(shown.reach, Some(reach));
+    assert_eq!(ledger.token(&third.id).unwrap().succeeds, Some(second.id));
+    assert_eq!(ledger.tokens().unwrap().len(), 4);
 }
 
 #[test]

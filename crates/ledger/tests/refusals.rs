@@ -10,7 +10,10 @@ mod common;
 
 use common::{Fixture, ends, metric, producer};
 use ledger::{AppendCode, AppendError, MAX_REQUEST_RECORDS, Principal, Role};
-use record::kinds::{DocumentFile, DocumentIssued, ProducerEnrolled, RunStarted, RunStatus};
+use record::kinds::{
+    AccessChange, AccessChanged, AccessRead, DocumentFile, DocumentIssued, ProducerEnrolled,
+    ReadPart, RunStarted, RunStatus,
+};
 use record::{
     CommitmentKey, Draft, ProducerName, Pseudonym, RecordHash, RunId, SealedValue, StreamWriter,
     Submission,
@@ -148,7 +151,15 @@ fn what_only_the_server_may_say() {
     let run = case.owner.scope().run().unwrap();
     let root = RecordHash::from(record::Hash::from([7; 32]));
     let issued = DocumentIssued::new("model-card".to_owned(), vec![file], 1, root, run);
-    for draft in [Draft::new(enrolled), Draft::new(issued)] {
+    let at = record::Timestamp(0);
+    let read = AccessRead::new("t-x".to_owned(), at, at, ReadPart::Records, 1);
+    let changed = AccessChanged::new(AccessChange::Created, "admin".to_owned());
+    for draft in [
+        Draft::new(enrolled),
+        Draft::new(issued),
+        Draft::new(read),
+        Draft::new(changed),
+    ] {
         for scope in [record::Scope::Ledger, case.owner.scope()] {
             let mut writer = case.fixture.writer(scope, "forger", 6);
             let records = writer.write(draft.clone()).unwrap();
@@ -357,10 +368,7 @@ fn only_who_started_a_run_appends_to_it() {
         AppendCode::Forbidden,
         "started with",
     );
-    let reader = Principal {
-        id: "t-reader".to_owned(),
-        role: Role::Reader,
-    };
+    let reader = Principal::new("t-reader", Role::Reader);
     case.refused_for(
         &reader,
         next.clone(),

@@ -6,7 +6,9 @@
 mod common;
 
 use common::{Fixture, options, preference, verify_dir};
-use ledger::{Hook, HookTarget, Ledger, LedgerError, Location, Rotation, Stores};
+use ledger::{
+    ApprovalState, Hook, HookTarget, Ledger, LedgerError, Location, Rotation, Stores, Wanted,
+};
 use record::kinds::KeyPurpose;
 use record::{ProducerName, Pseudonym};
 use std::sync::Arc;
@@ -145,4 +147,57 @@ fn an_open_ledger_keeps_its_keys() {
     let Fixture { dir, clock, ledger } = fixture;
     drop(ledger);
     Ledger::open(dir.path(), options(&clock)).unwrap();
+}
+
+/// Where a second admin has to approve, no key is changed without; and once for each approval.
+#[test]
+fn a_change_takes_two_where_that_is_required() {
+    let fixture = Fixture::new();
+    let ledger = &fixture.ledger;
+    ledger.require_approvals(true).unwrap();
+    let wanted = |purpose| Wanted::KeyRotation { purpose };
+    let asked = ledger.ask_approval(wanted(KeyPurpose::Log), "t-a").unwrap();
+    let late = ledger.ask_approval(wanted(KeyPurpose::Log), "t-a").unwrap();
+    let own = ledger.decide_approval(&asked.id, "t-a", true);
+    assert!(matches!(own, Err(LedgerError::Approval { .. })), "{own:?}");
+    ledger.close().unwrap();
+    let Fixture { dir, clock, ledger } = fixture;
+    drop(ledger);
+    let location = Location::embedded(dir.path());
+    let rotate = |purpose| Ledger::rotate(&location, &options(&clock), &rotation(purpose));
+    let refused = rotate(KeyPurpose::Log).unwrap_err().to_string();
+    assert!(
+        refused.contains("approval request --rotate log"),
+        "{refused}"
+    );
+
+    let ledger = Ledger::open(dir.path(), options(&clock)).unwrap();
+    let approved = ledger.decide_approval(&asked.id, "t-b", true).unwrap();
+    assert_eq!(approved.state, ApprovalState::Approved);
+    ledger.close().unwrap();
+    drop(ledger);
+    assert!(
+        rotate(KeyPurpose::Operator).is_err(),
+        "another key's approval"
+    );
+    rotate(KeyPurpose::Log).unwrap();
+    assert!(rotate(KeyPurpose::Log).is_err(), "used");
+
+    let ledger = Ledger::open(dir.path(), options(&clock)).unwrap();
+    clock.jump(8 * 24 * 3_600);
+    let states: Vec<_> = ledger
+        .approvals()
+        .unwrap()
+        .into_iter()
+        .map(|it| it.state)
+        .collect();
+    assert_eq!(states, [ApprovalState::Used, ApprovalState::Expired]);
+    assert!(
+        ledger.decide_approval(&late.id, "t-b", true).is_err(),
+        "too late"
+    );
+    ledger.require_approvals(false).unwrap();
+    ledger.close().unwrap();
+    drop(ledger);
+    rotate(KeyPurpose::Log).unwrap();
 }

@@ -289,13 +289,36 @@ pub(crate) struct Token {
     pub(crate) id: String,
     /// What it is for.
     pub(crate) name: String,
-    /// `admin`, `producer` or `reader`.
+    /// `admin`, `producer`, `reader`, `auditor` or `witness`.
     pub(crate) role: String,
+    /// `valid`, `expired` or `revoked`.
+    pub(crate) state: &'static str,
     /// When it was made.
     pub(crate) created: String,
+    /// When it ends by itself, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<String>,
     /// When it was revoked, if it was.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revoked: Option<String>,
+    /// When it last let somebody in, to the minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_used: Option<String>,
+    /// Of an auditor: which parts it reads, of `documents`, `aggregates`, `records`, `sealed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parts: Option<Vec<String>>,
+    /// Of an auditor: the runs that it reads, by id; without it, all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) runs: Option<Vec<String>>,
+    /// Of a producer: how many records it appends a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) records_per_day: Option<u64>,
+    /// Of a producer: how many bytes of requests it appends a day.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes_per_day: Option<u64>,
+    /// The token of the same role whose holder this one's is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) succeeds: Option<String>,
 }
 
 /// All tokens.
@@ -312,9 +335,27 @@ pub(crate) struct NewToken {
     /// What it is for, up to 128 bytes.
     #[schema(example = "trainer on gpu-7")]
     pub(crate) name: String,
-    /// `admin`, `producer` or `reader`.
+    /// `admin`, `producer`, `reader`, `auditor` or `witness`.
     #[schema(example = "producer")]
     pub(crate) role: String,
+    /// When it is to end by itself, such as `2027-01-01T00:00:00.000000Z`.
+    pub(crate) expires: Option<String>,
+    /// The request that another admin has approved, where that is needed.
+    pub(crate) request: Option<String>,
+    /// Of an auditor: which parts it reads, one or more of `documents`, `aggregates`, `records`, `sealed`.
+    #[schema(example = json!(["documents", "records"]))]
+    pub(crate) parts: Option<Vec<String>>,
+    /// Of an auditor: the runs that it reads, by id or name; without it, all.
+    pub(crate) runs: Option<Vec<String>>,
+    /// Of a producer: how many records it may append a day.
+    #[schema(minimum = 1)]
+    pub(crate) records_per_day: Option<u64>,
+    /// Of a producer: how many bytes of requests it may append a day.
+    #[schema(minimum = 1)]
+    pub(crate) bytes_per_day: Option<u64>,
+    /// The token of the same role whose holder this one's is: the log knows both by that id, and runs that were started
+    /// with one are gone on with the other.
+    pub(crate) succeeds: Option<String>,
 }
 
 /// A fresh token. The secret is shown this once.
@@ -324,6 +365,50 @@ pub(crate) struct FreshToken {
     pub(crate) id: String,
     /// The token itself: `rat_` and 43 characters.
     pub(crate) token: String,
+}
+
+/// Something that another admin has to approve of.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewApproval {
+    /// Which key is to be changed: `log`, `operator`, `producer` or `deployment`.
+    #[schema(example = "log")]
+    pub(crate) rotate: String,
+}
+
+/// What an admin asked for.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Approval {
+    /// Names the request.
+    pub(crate) request: String,
+    /// What is asked for: `admin-token` or `key-rotation`.
+    pub(crate) wanted: &'static str,
+    /// The token's name, or which key.
+    pub(crate) detail: String,
+    /// `pending`, `approved`, `rejected`, `used` or `expired`.
+    pub(crate) state: &'static str,
+    /// Who asks: a token's id.
+    pub(crate) by: String,
+    /// When.
+    pub(crate) asked: String,
+    /// Who decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) decided_by: Option<String>,
+}
+
+/// All requests.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Approvals {
+    /// Oldest first.
+    pub(crate) requests: Vec<Approval>,
+}
+
+/// What another admin says to a request.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Decision {
+    /// Whether it may be done.
+    pub(crate) approve: bool,
 }
 
 /// A hook to be made: where an annotation platform delivers what it has to say.

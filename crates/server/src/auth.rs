@@ -1,25 +1,34 @@
-//! Who asks, and whether they may: bearer tokens (RFC 6750), three roles, one rule per route.
+//! Who asks, and whether they may: bearer tokens (RFC 6750), roles, one rule per route.
 //!
 //! Not where tokens are kept or made; that is the ledger's.
 
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::HttpBody as _;
 use axum::extract::{FromRequestParts, Request, State as Extracted};
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ledger::{Principal, Role};
 
+use crate::limits::Meter;
 use crate::problem::Problem;
+use crate::router::APPENDS;
+use crate::routes::append;
 use crate::state::State;
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody, with or without a token.
+    /// Everybody, with or without a token: what the log is.
     Public,
+    /// Everybody, and as often as they like: health and metrics, which may have an address of their own.
+    Operation,
     /// Holders of a token with one of these roles.
     Roles(&'static [Role]),
     /// Whoever shares a hook's secret and proves it in the request itself; tokens say nothing here.
@@ -30,7 +39,7 @@ impl Access {
     /// Whether a caller with `role` (`None`: without a token) gets as far as the handler.
     pub fn admits(self, role: Option<Role>) -> bool {
         match self {
-            Self::Public | Self::Proof => true,
+            Self::Public | Self::Operation | Self::Proof => true,
             Self::Roles(roles) => role.is_some_and(|role| roles.contains(&role)),
         }
     }
@@ -52,23 +61,106 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// Lets a request pass to its handler, or answers 401 or 403.
+/// The other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Who is let in, and what they have left.
+#[derive(Clone, Debug)]
+pub(crate) struct Holder {
+    pub(crate) principal: Principal,
+    pub(crate) meter: Option<Arc<Meter>>,
+}
+
+impl Holder {
+    /// Somebody whom nothing limits.
+    fn unlimited(principal: Principal) -> Self {
+        Self {
+            principal,
+            meter: None,
+        }
+    }
+}
+
+/// Lets a request pass to its handler, or answers 401, 403 or 429.
 pub(crate) async fn guard(
     Extracted((state, access)): Extracted<(State, Access)>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    if !matches!(access, Access::Roles(_)) {
-        return next.run(request).await;
-    }
-    match admitted(&state, access, request.headers(), Schemes::Bearer).await {
-        Ok(principal) => {
-            request.extensions_mut().insert(Caller(principal));
-            next.run(request).await
+    match access {
+        Access::Operation => return next.run(request).await,
+        Access::Public | Access::Proof => {
+            return match count(&state, &request) {
+                Ok(()) => next.run(request).await,
+                Err(problem) => problem.into_response(),
+            };
         }
+        Access::Roles(_) => {}
+    }
+    let peer = peer(&request);
+    match admitted(&state, access, request.headers(), Schemes::Bearer, peer).await {
+        Ok(holder) => pass(holder, access, request, next)
+            .await
+            .unwrap_or_else(IntoResponse::into_response),
         Err(problem) => problem.into_response(),
     }
 }
+
+pub(crate) fn peer(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<Peer>().map(|peer| peer.0)
+}
+
+/// Counts a request that needs no token, where such are counted.
+fn count(state: &State, request: &Request) -> Result<(), Problem> {
+    let limits = state.limits();
+    match peer(request) {
+        Some(peer) if limits.counts_addresses() => {
+            limits.from_address(state.client_address(peer, request.headers()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Hands a request on, with who asks; and counts what it appends.
+///
+/// # Errors
+/// 429 where nothing is left of a quota, 411 where it could not be held to it.
+pub(crate) async fn pass(
+    holder: Holder,
+    access: Access,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let Holder { principal, meter } = holder;
+    request.extensions_mut().insert(Caller(principal));
+    let Some(meter) = meter.filter(|_| access == APPENDS) else {
+        return Ok(next.run(request).await);
+    };
+    if request.uri().path() == append::PATH {
+        // That one counts records, once it has read them.
+        request.extensions_mut().insert(Metered(meter));
+        return Ok(next.run(request).await);
+    }
+    meter.quota()?;
+    let bytes = request.body().size_hint().exact().ok_or_else(|| {
+        Problem::new(
+            StatusCode::LENGTH_REQUIRED,
+            "length-required",
+            "this token has a quota, so that a request has to say how long it is (`content-length`)",
+        )
+    })?;
+    let records = u64::from(request.method() != Method::PUT);
+    let response = next.run(request).await;
+    if response.status().is_success() {
+        meter.appended(records, bytes);
+    }
+    Ok(response)
+}
+
+/// What the caller has left, where its records are counted.
+#[derive(Clone, Debug)]
+pub(crate) struct Metered(pub(crate) Arc<Meter>);
 
 /// How a token may come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,24 +174,28 @@ pub(crate) enum Schemes {
 /// Who asks, if `access` lets them in.
 ///
 /// # Errors
-/// 401 where nobody is known to ask, 403 where who asks may not.
+/// 401 where nobody is known to ask, 403 where who asks may not, 429 where they ask too often.
 pub(crate) async fn admitted(
     state: &State,
     access: Access,
     headers: &HeaderMap,
     schemes: Schemes,
-) -> Result<Principal, Problem> {
-    let principal = authenticate(state, headers, schemes).await?;
+    peer: Option<IpAddr>,
+) -> Result<Holder, Problem> {
+    let holder = authenticate(state, headers, schemes, peer).await?;
+    if let Some(meter) = &holder.meter {
+        meter.request()?;
+    }
     let Access::Roles(roles) = access else {
-        return Ok(principal);
+        return Ok(holder);
     };
-    if access.admits(Some(principal.role)) {
-        return Ok(principal);
+    if access.admits(Some(holder.principal.role)) {
+        return Ok(holder);
     }
     let allowed: Vec<&str> = roles.iter().map(|role| role.name()).collect();
     Err(Problem::forbidden(format!(
         "a token with the role {} may not do this; it takes {}",
-        principal.role,
+        holder.principal.role,
         allowed.join(" or "),
     )))
 }
@@ -108,9 +204,10 @@ async fn authenticate(
     state: &State,
     headers: &HeaderMap,
     schemes: Schemes,
-) -> Result<Principal, Problem> {
+    peer: Option<IpAddr>,
+) -> Result<Holder, Problem> {
     if state.options().no_auth {
-        return local(headers);
+        return local(headers).map(Holder::unlimited);
     }
     let header = headers.get(AUTHORIZATION).ok_or_else(unauthenticated)?;
     let header = header.to_str().ok();
@@ -128,14 +225,26 @@ async fn authenticate(
         })?;
     let session = state.options().session_token.as_deref();
     if session.is_some_and(|session| same(session.as_bytes(), token.as_bytes())) {
-        return Ok(Principal::local());
+        return Ok(Holder::unlimited(Principal::local()));
     }
-    state.principal(token).await?.ok_or_else(|| {
-        Problem::unauthorized(
-            "invalid-token",
-            "this token is unknown or was revoked; ask an admin for a new one (POST /v1/tokens)",
-        )
-    })
+    let lookup = match state.known(token) {
+        Ok(holder) => return Ok(holder),
+        Err(lookup) => lookup,
+    };
+    let address = peer.map(|peer| state.client_address(peer, headers));
+    if let Some(address) = address {
+        state.limits().may_try(address)?;
+    }
+    if let Some(holder) = state.look_up(token, &lookup).await? {
+        return Ok(holder);
+    }
+    if let Some(address) = address {
+        state.limits().failed(address);
+    }
+    Err(Problem::unauthorized(
+        "invalid-token",
+        "this token is unknown, has expired or was revoked; ask an admin for a new one (POST /v1/tokens)",
+    ))
 }
 
 /// The token of `Bearer <token>`; the scheme's case does not matter (RFC 9110 §11.1).

@@ -88,7 +88,7 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     ),
     (
         "invalid-token",
-        "The token is unknown or revoked. Ask an admin for a new one.",
+        "The token is unknown, has expired or was revoked. Ask an admin for a new one.",
     ),
     (
         "ledger-closed",
@@ -98,15 +98,23 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "method-not-allowed",
         "The path answers other methods; the header `allow` names them.",
     ),
+    (
+        "length-required",
+        "The token has a quota, so that a request has to say how long it is.",
+    ),
     ("no-records", "The request held no record."),
     ("no-such-path", "Nothing is here."),
+    (
+        "not-approved",
+        "A second admin has to approve of this, and has not, or has refused, or it was asked for by another.",
+    ),
     (
         "not-canonical",
         "The record is not JSON, or not in the canonical form (RFC 8785) over which its hash is taken. Nothing of the request was recorded.",
     ),
     (
         "not-found",
-        "The log has no such run, record, tile or token.",
+        "The log has no such run, record, tile, token or request; or a run that is not for this token.",
     ),
     (
         "not-published",
@@ -119,6 +127,10 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     (
         "overloaded",
         "Too much is waiting. Come again after `Retry-After`.",
+    ),
+    (
+        "quota-exceeded",
+        "The token has used up what it may append a day. Come again after `Retry-After`, or ask an admin for a token with more.",
     ),
     (
         "record-too-large",
@@ -147,6 +159,10 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     (
         "too-many-records",
         "A request holds at most 9,999 records. 1,000 is a good size.",
+    ),
+    (
+        "too-many-requests",
+        "The token or the address asks more often than it may, or with wrong tokens. Come again after `Retry-After`.",
     ),
     (
         "unauthenticated",

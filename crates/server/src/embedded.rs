@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::error::ServerError;
 use crate::options::Options;
-use crate::serve::serve;
+use crate::serve::{Listeners, serve_at};
 
 /// A ledger and the server behind which it stands. What was acknowledged is on disk whether this is closed or not;
 /// closing publishes it too.
@@ -49,9 +49,23 @@ pub enum EmbeddedError {
 /// Serves until `shutdown`, on a runtime of its own.
 ///
 /// # Errors
-/// As [`serve`], and where the system gives no threads for the runtime.
+/// As [`crate::serve`], and where the system gives no threads for the runtime.
 pub fn run(
     listener: TcpListener,
+    ledger: Arc<Ledger>,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    run_at(listener, None, ledger, options, shutdown)
+}
+
+/// As [`run`], with health and metrics at an address of their own where one is given.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_at(
+    listener: TcpListener,
+    operation: Option<TcpListener>,
     ledger: Arc<Ledger>,
     options: Options,
     shutdown: impl Future<Output = ()>,
@@ -60,10 +74,17 @@ pub fn run(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        listener.set_nonblocking(true)?;
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        serve(listener, ledger, options, shutdown).await
+        let listeners = Listeners {
+            main: asynchronous(listener)?,
+            operation: operation.map(asynchronous).transpose()?,
+        };
+        serve_at(listeners, ledger, options, shutdown).await
     })
+}
+
+fn asynchronous(listener: TcpListener) -> std::io::Result<tokio::net::TcpListener> {
+    listener.set_nonblocking(true)?;
+    tokio::net::TcpListener::from_std(listener)
 }
 
 impl Embedded {

@@ -3,17 +3,20 @@
 //! Not the ledger itself, and not a place where anything is decided about records: handlers read a
 //! request, ask [`ledger`], and put its answer into words.
 
+mod address;
 mod api;
 mod auth;
 mod body;
 pub mod cards;
 mod catalogue;
+mod changes;
 mod cosign;
 mod docs;
 pub mod embedded;
 mod error;
 mod extract;
 mod hooks;
+mod limits;
 mod lines;
 mod metrics;
 mod mlflow;
@@ -23,6 +26,8 @@ mod options;
 mod own;
 mod owned;
 mod problem;
+mod reach;
+mod reads;
 mod refusals;
 mod router;
 mod routes;
@@ -30,17 +35,21 @@ mod serve;
 mod service;
 mod state;
 mod stream;
+mod tls;
 mod tokens;
 pub mod witness;
 
+pub use address::TrustedProxies;
 pub use auth::Access;
 pub use body::MAX_BODY_BYTES;
 pub use embedded::{Embedded, EmbeddedError};
 pub use error::ServerError;
+pub use limits::Rate;
 pub use mlflow::{MLFLOW_PREFIXES, MLFLOW_ROUTES};
 pub use openapi::openapi_json;
 pub use options::Options;
 pub use problem::Problem;
 pub use router::{ROUTES, RouteRule, router};
-pub use serve::serve;
+pub use serve::{Listeners, serve, serve_at};
 pub use state::State;
+pub use tls::{Tls, TlsError};

@@ -2,13 +2,14 @@
 //! document where the router itself refuses.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State as Extracted};
 use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
-    X_CONTENT_TYPE_OPTIONS,
+    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
@@ -22,13 +23,15 @@ use crate::routes::append;
 use crate::state::State;
 
 /// Names one request, in its answer and in the server's log.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-resource-policy");
 
 /// Pages bring their own style and pictures inside; nothing is ever fetched, run or framed.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; \
                            base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+/// A browser that was once here by TLS comes by nothing else.
+const A_YEAR: &str = "max-age=31536000";
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Makes ids that differ between requests and, very likely, between processes.
@@ -92,14 +95,17 @@ pub(crate) async fn observe(
 }
 
 /// Appends, without a router before them: [`observe`] for the one route that is asked thousands of times a second.
-pub(crate) async fn observe_append(state: State, request: http::Request<Incoming>) -> Response {
+pub(crate) async fn observe_append(
+    state: State,
+    peer: IpAddr,
+    request: http::Request<Incoming>,
+) -> Response {
     let began = Instant::now();
     let id = state.request_ids().of(request.headers());
     let (parts, mut body) = request.into_parts();
-    let answer = match admitted(&state, APPENDS, &parts.headers, Schemes::Bearer).await {
-        Ok(principal) => {
-            append::append_body(&state, &principal, false, &parts.headers, &mut body).await
-        }
+    let peer = Some(peer);
+    let answer = match admitted(&state, APPENDS, &parts.headers, Schemes::Bearer, peer).await {
+        Ok(holder) => append::append_body(&state, &holder, false, &parts.headers, &mut body).await,
         Err(problem) => Err(problem),
     };
     let mut response = answer.into_response();
@@ -141,6 +147,11 @@ fn finish(
         "answered"
     );
     harden(response.headers_mut());
+    if state.options().tls.is_some() {
+        response
+            .headers_mut()
+            .insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(A_YEAR));
+    }
     response.headers_mut().insert(REQUEST_ID, id);
 }
 

@@ -16,7 +16,7 @@ use crate::routes;
             `rlhf-audit verify` checks a bundle, or the whole log, against the log's key.\n\n\
             Errors are problem documents (RFC 9457, `application/problem+json`): `code` is stable, \
             `detail` says what to do, `line` names the record of a request that is at fault. With \
-            503 and `Retry-After`, come again; sending the same record again never records it twice.\n\n\
+            429 or 503 and `Retry-After`, come again; sending the same record again never records it twice.\n\n\
             Below `/api/2.0/mlflow` this server answers MLflow's clients as MLflow documents it; those paths \
             are not repeated here.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
@@ -42,7 +42,11 @@ use crate::routes;
         routes::hooks::remove,
         routes::tokens::create,
         routes::tokens::list,
+        routes::tokens::show,
         routes::tokens::revoke,
+        routes::approvals::create,
+        routes::approvals::list,
+        routes::approvals::decide,
         routes::log::checkpoint,
         routes::log::cosigned,
         routes::log::entries,
@@ -65,7 +69,7 @@ use crate::routes;
         (name = "Runs", description = "Training runs, their streams, bundles and model cards."),
         (name = "Log", description = "The log as other tools read it: C2SP tlog-tiles. Checkpoints and hash tiles are public; entry bundles need a reader's token."),
         (name = "Hooks", description = "Where annotation platforms deliver what annotators do, as it happens."),
-        (name = "Tokens", description = "Who may do what. An admin does everything, a producer starts runs and appends to those it started, a reader reads."),
+        (name = "Tokens", description = "Who may do what. An admin does everything, a producer starts runs and appends to those it started, a reader reads, an auditor reads what its token names and is recorded, a witness is shown proofs."),
         (name = "Operation", description = "Health, metrics and this documentation. Holds nothing personal and needs no token."),
     ),
     modifiers(&Bearer),

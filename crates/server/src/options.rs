@@ -3,6 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use axum::http::HeaderValue;
+
+use crate::address::TrustedProxies;
+use crate::limits::Rate;
+use crate::tls::Tls;
+
 /// How a server behaves. `Options::default()` is meant for production.
 #[derive(Clone)]
 pub struct Options {
@@ -11,6 +17,22 @@ pub struct Options {
     /// A token that is the local admin's for as long as this server runs, and that no ledger
     /// stores: for a process that serves a ledger to itself.
     pub session_token: Option<String>,
+    /// The most requests of one token; without it, as many as it likes.
+    pub identity_rate: Option<Rate>,
+    /// The most requests without a token from one address; without it, as many as it likes.
+    pub address_rate: Option<Rate>,
+    /// The most wrong tokens from one address. Beyond it no unknown token from there is looked at.
+    pub failure_rate: Rate,
+    /// Proxies whose `X-Forwarded-For` says where a request comes from.
+    pub trusted_proxies: TrustedProxies,
+    /// The origins (`https://host`) whose pages may read answers; nobody's, unless they are named.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Whether new admins, and changes of keys, need the approval of a second admin.
+    pub require_approval: bool,
+    /// Whether health and metrics are answered elsewhere ([`Listeners::operation`](crate::Listeners::operation)).
+    pub operation_apart: bool,
+    /// How connections are encrypted; without it they are not.
+    pub tls: Option<Tls>,
     /// The most connections open at once; more wait to be accepted. Each costs a task and a
     /// buffer, so this bounds memory.
     pub max_connections: usize,
@@ -35,6 +57,17 @@ impl Default for Options {
         Self {
             no_auth: false,
             session_token: None,
+            identity_rate: None,
+            address_rate: None,
+            failure_rate: Rate {
+                per_second: 10.0,
+                burst: 100,
+            },
+            trusted_proxies: TrustedProxies::default(),
+            cors_origins: Vec::new(),
+            require_approval: false,
+            operation_apart: false,
+            tls: None,
             max_connections: 1_024,
             header_timeout: Duration::from_secs(30),
             body_stall: Duration::from_secs(15),

@@ -67,8 +67,11 @@ impl From<LedgerError> for Problem {
             LedgerError::NotPublished { .. } => {
                 Self::not_found("not-published", error.to_string()).retry_after(1)
             }
-            LedgerError::UnknownRole { .. } | LedgerError::Hook { .. } => {
-                Self::unprocessable("bad-object", error.to_string())
+            LedgerError::UnknownRole { .. }
+            | LedgerError::Hook { .. }
+            | LedgerError::Token { .. } => Self::unprocessable("bad-object", error.to_string()),
+            LedgerError::Approval { .. } => {
+                Self::new(StatusCode::CONFLICT, "not-approved", error.to_string())
             }
             LedgerError::Ended { .. } => {
                 Self::new(StatusCode::GONE, "ledger-closed", error.to_string())

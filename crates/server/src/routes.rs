@@ -1,6 +1,7 @@
 //! The handlers, one file for each thing that is asked for.
 
 pub(crate) mod append;
+pub(crate) mod approvals;
 pub(crate) mod attachments;
 pub(crate) mod bundle;
 pub(crate) mod card;

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,20 +16,38 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use ledger::Ledger;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_io_timeout::TimeoutStream;
 
 use crate::error::ServerError;
 use crate::options::Options;
 use crate::own::REST;
+use crate::router::operation;
 use crate::service::Requests;
 use crate::state::State;
+use crate::tls::Tls;
 
 /// The most bytes a request's line and headers may take.
 const MAX_HEADER_BYTES: usize = 64 << 10;
+
+/// The most connections to health and metrics at an address of their own.
+const OPERATION_CONNECTIONS: usize = 64;
+/// How often it is written down which tokens were used, in [`REST`]s.
+const USES_EVERY: u32 = 60;
+
+/// Where requests come in.
+#[derive(Debug)]
+pub struct Listeners {
+    /// Everything; where `operation` is given, but for health and metrics.
+    pub main: TcpListener,
+    /// Health and metrics alone. Never encrypted: it is for an address that only the operator reaches.
+    pub operation: Option<TcpListener>,
+}
 
 /// Serves `ledger` on `listener` until `shutdown` resolves, then finishes what is under way.
 /// The ledger stays open; closing it is the caller's.
@@ -41,27 +60,78 @@ pub async fn serve(
     options: Options,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
-    let address = listener.local_addr()?;
+    let listeners = Listeners {
+        main: listener,
+        operation: None,
+    };
+    serve_at(listeners, ledger, options, shutdown).await
+}
+
+/// As [`serve`], with health and metrics at an address of their own where one is given.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_at(
+    listeners: Listeners,
+    ledger: Arc<Ledger>,
+    mut options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    let address = listeners.main.local_addr()?;
     if options.no_auth && !address.ip().is_loopback() {
         return Err(ServerError::NoAuthBeyondLoopback { address });
     }
+    options.operation_apart = listeners.operation.is_some();
     let limits = Limits {
         connections: options.max_connections,
         header_timeout: options.header_timeout,
         write_stall: options.write_stall,
         grace: options.shutdown_grace,
     };
+    let tls = options.tls.clone();
     let state = State::new(Arc::clone(&ledger), options);
     let asking = state
         .witnesses()
         .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(ledger)));
-    let signing = tokio::spawn(sign_at_rest(state.clone()));
-    tracing::info!(%address, "listening");
-    accept(listener, Requests::new(state.clone()), limits, shutdown).await;
-    signing.abort();
+    let keeping = tokio::spawn(keep_books(state.clone()));
+    tracing::info!(%address, encrypted = tls.is_some(), "listening");
+
+    let (stop, stopped) = watch::channel(());
+    let shutdown = async move {
+        shutdown.await;
+        drop(stop);
+    };
+    let until =
+        |mut stopped: watch::Receiver<()>| async move { while stopped.changed().await.is_ok() {} };
+    let requests = Requests::new(state.clone());
+    let main = accept(
+        listeners.main,
+        |peer| requests.of(peer),
+        tls,
+        limits,
+        until(stopped.clone()),
+    );
+    let operation = async {
+        let Some(listener) = listeners.operation else {
+            return;
+        };
+        let app = TowerToHyperService::new(operation(state.clone()));
+        let limits = Limits {
+            connections: OPERATION_CONNECTIONS,
+            ..limits
+        };
+        accept(listener, |_| app.clone(), None, limits, until(stopped)).await;
+    };
+    tokio::join!(shutdown, main, operation);
+
+    keeping.abort();
     // What was written last is signed now, or after the next start's first record.
-    let signed = tokio::task::spawn_blocking(move || state.sign_own(Duration::ZERO));
-    if let Err(error) = signed.await {
+    let kept = tokio::task::spawn_blocking(move || {
+        state.sign_own(Duration::ZERO);
+        state.reads().record(state.ledger(), true);
+        state.note_uses();
+    });
+    if let Err(error) = kept.await {
         tracing::error!(%error, "streams were left unsigned");
     }
     if let Some(asking) = asking {
@@ -70,14 +140,24 @@ pub async fn serve(
     Ok(())
 }
 
-/// Signs what this server wrote on behalf of others, once it rests.
-async fn sign_at_rest(state: State) {
+/// Signs what this server wrote on behalf of others, once it rests; records what auditors have read, and writes down
+/// which tokens were used.
+async fn keep_books(state: State) {
     let mut tick = tokio::time::interval(REST);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = 0_u32;
     loop {
         tick.tick().await;
+        ticks = ticks.wrapping_add(1);
         let state = state.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || state.sign_own(REST)).await {
+        let kept = tokio::task::spawn_blocking(move || {
+            state.sign_own(REST);
+            state.reads().record(state.ledger(), false);
+            if ticks.is_multiple_of(USES_EVERY) {
+                state.note_uses();
+            }
+        });
+        if let Err(error) = kept.await {
             tracing::error!(%error, "streams at rest could not be signed");
         }
     }
@@ -96,15 +176,14 @@ pub(crate) struct Limits {
     pub(crate) grace: Duration,
 }
 
-/// Answers with `app` until `shutdown` resolves, then finishes what is under way.
-pub(crate) async fn accept<A>(
+/// Answers with what `app` gives for the other end's address until `shutdown` resolves, then finishes what is under way.
+pub(crate) async fn accept<A: App>(
     listener: TcpListener,
-    app: A,
+    app: impl Fn(IpAddr) -> A,
+    tls: Option<Tls>,
     limits: Limits,
     shutdown: impl Future<Output = ()>,
-) where
-    A: App + Clone,
-{
+) {
     let connections = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     let mut shutdown = std::pin::pin!(shutdown);
@@ -114,18 +193,29 @@ pub(crate) async fn accept<A>(
             let permit = Arc::clone(&connections).acquire_owned().await;
             (listener.accept().await, permit)
         };
-        let (stream, permit) = tokio::select! {
+        let (stream, peer, permit) = tokio::select! {
             () = &mut shutdown => break,
             (accepted, permit) = accepted => match accepted {
-                Ok((stream, _)) => (stream, permit),
+                Ok((stream, peer)) => (stream, peer, permit),
                 Err(error) => { rest(&error).await; continue }
             },
         };
-        let connection = connection(stream, limits, app.clone());
-        let connection = graceful.watch(connection);
+        let (stream, app) = (patient(stream, limits), app(peer.ip()));
+        let Some(tls) = tls.clone() else {
+            let connection = graceful.watch(connection(stream, limits, app));
+            tokio::spawn(async move {
+                ended(connection.await);
+                drop(permit);
+            });
+            continue;
+        };
+        let watcher = graceful.watcher();
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "connection ended early");
+            let agreed = tokio::time::timeout(limits.header_timeout, tls.accept(stream));
+            match agreed.await {
+                Ok(Ok(stream)) => ended(watcher.watch(connection(stream, limits, app)).await),
+                Ok(Err(error)) => tracing::debug!(%error, "no encryption was agreed on"),
+                Err(_) => tracing::debug!("no encryption was agreed on in time"),
             }
             drop(permit);
         });
@@ -159,23 +249,31 @@ impl<A> App for A where
 {
 }
 
-fn connection<A: App>(
-    stream: TcpStream,
-    limits: Limits,
-    app: A,
-) -> http1::Connection<TokioIo<Patient>, A> {
+fn patient(stream: TcpStream, limits: Limits) -> Patient {
     // A small answer that waits for the client's delayed ACK would cost 40 ms an append.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot switch off Nagle's algorithm");
     }
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.write_stall));
-    let stream = TokioIo::new(Box::pin(stream));
+    Box::pin(stream)
+}
+
+fn connection<S, A: App>(stream: S, limits: Limits, app: A) -> http1::Connection<TokioIo<S>, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         .max_buf_size(MAX_HEADER_BYTES)
-        .serve_connection(stream, app)
+        .serve_connection(TokioIo::new(stream), app)
+}
+
+fn ended(outcome: Result<(), hyper::Error>) {
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "connection ended early");
+    }
 }
 
 /// A failed accept says nothing about the next one, except where descriptors have run out: then

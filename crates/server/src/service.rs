@@ -5,15 +5,18 @@
 //! time than appending a record does.
 
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 
 use axum::Router;
+use axum::http::header::ORIGIN;
 use axum::http::{Method, Request, Uri};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper_util::service::TowerToHyperService;
 
+use crate::auth::Peer;
 use crate::observe::observe_append;
 use crate::router::router;
 use crate::routes::append;
@@ -24,13 +27,24 @@ use crate::state::State;
 pub(crate) struct Requests {
     state: State,
     router: TowerToHyperService<Router>,
+    /// The other end of the connection.
+    peer: IpAddr,
 }
 
 impl Requests {
     pub(crate) fn new(state: State) -> Self {
         Self {
             router: TowerToHyperService::new(router(state.clone())),
+            peer: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             state,
+        }
+    }
+
+    /// For a connection from there.
+    pub(crate) fn of(&self, peer: IpAddr) -> Self {
+        Self {
+            peer,
+            ..self.clone()
         }
     }
 }
@@ -40,13 +54,21 @@ impl Service<Request<Incoming>> for Requests {
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
 
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        if is_append(request.method(), request.uri()) {
-            let answer = observe_append(self.state.clone(), request);
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        if is_append(request.method(), request.uri()) && !self.is_from_a_page(&request) {
+            let answer = observe_append(self.state.clone(), self.peer, request);
             Box::pin(async { Ok(answer.await) })
         } else {
+            request.extensions_mut().insert(Peer(self.peer));
             Box::pin(self.router.call(request))
         }
+    }
+}
+
+impl Requests {
+    /// The router knows what a browser is to be told of an answer to a page of another origin.
+    fn is_from_a_page(&self, request: &Request<Incoming>) -> bool {
+        !self.state.options().cors_origins.is_empty() && request.headers().contains_key(ORIGIN)
     }
 }
 

@@ -1,26 +1,32 @@
 //! What every handler shares.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use axum::http::HeaderMap;
 use ledger::{Ledger, Principal, Status};
-use record::Timestamp;
+use record::kinds::ReadPart;
+use record::{RunId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::auth::Holder;
 use crate::body::Room;
 use crate::catalogue::PROBLEMS;
 use crate::cosign::Witnesses;
 use crate::docs;
 use crate::hooks::Hooks;
+use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::mlflow::Tracking;
 use crate::observe::RequestIds;
 use crate::openapi::openapi_json;
 use crate::options::Options;
 use crate::problem::Problem;
-use crate::tokens::TokenCache;
+use crate::reads::Reads;
+use crate::tokens::{Lookup, TokenCache};
 
 /// Attachments that may arrive at one time. Each holds a thread for as long as its sender takes.
 const MAX_UPLOADS: usize = 16;
@@ -36,6 +42,8 @@ struct Inner {
     metrics: Metrics,
     request_ids: RequestIds,
     tokens: TokenCache,
+    limits: Limits,
+    reads: Reads,
     pages: Pages,
     sealing: Mutex<()>,
     /// Groups and records of the ledger when the server started.
@@ -108,6 +116,12 @@ impl State {
             room: Room::new(options.body_room),
             appends: Appends::default(),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
+            limits: Limits::new(
+                options.identity_rate,
+                options.address_rate,
+                options.failure_rate,
+            ),
+            reads: Reads::default(),
             ledger,
             options,
             metrics: Metrics::new(),
@@ -222,20 +236,69 @@ impl State {
         )
     }
 
-    /// Whose token this is; `None`: nobody's.
-    pub(crate) async fn principal(&self, token: &str) -> Result<Option<Principal>, Problem> {
-        let lookup = match self.0.tokens.holder(token) {
-            Ok(principal) => return Ok(Some(principal)),
-            Err(lookup) => lookup,
-        };
+    /// Who holds a token, if it was seen lately.
+    pub(crate) fn known(&self, token: &str) -> Result<Holder, Lookup> {
+        self.0.tokens.holder(token)
+    }
+
+    /// Whose token this is, as the ledger says; `None`: nobody's.
+    pub(crate) async fn look_up(
+        &self,
+        token: &str,
+        lookup: &Lookup,
+    ) -> Result<Option<Holder>, Problem> {
         let token = token.to_owned();
         let found = self
-            .blocking(move |ledger| ledger.authenticate(&token))
+            .blocking(move |ledger| ledger.authenticate_token(&token))
             .await?;
-        if let Some(principal) = &found {
-            self.0.tokens.remember(&lookup, principal);
+        let Some((id, principal)) = found else {
+            return Ok(None);
+        };
+        let holder = Holder {
+            meter: self.0.limits.meter(&id, principal.quota),
+            principal,
+        };
+        let now = self.ledger().clock().now();
+        self.0.tokens.remember(lookup, &holder, id, now);
+        Ok(Some(holder))
+    }
+
+    /// How much anybody may ask for.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// Where a request comes from.
+    pub(crate) fn client_address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        self.options().trusted_proxies.client(peer, headers)
+    }
+
+    /// What auditors have read.
+    pub(crate) fn reads(&self) -> &Reads {
+        &self.0.reads
+    }
+
+    /// An auditor is about to be given something.
+    ///
+    /// # Errors
+    /// As [`Reads::note`].
+    pub(crate) fn note_read(
+        &self,
+        principal: &Principal,
+        part: ReadPart,
+        run: Option<RunId>,
+        span: Option<(u64, u64)>,
+    ) -> Result<(), Problem> {
+        let now = self.ledger().clock().now();
+        self.reads().note(principal, part, run, span, now)
+    }
+
+    /// Writes down which tokens were used.
+    pub(crate) fn note_uses(&self) {
+        let uses = self.0.tokens.take_used();
+        if let Err(error) = self.ledger().note_token_uses(&uses) {
+            tracing::warn!(%error, "when tokens were last used was not written down");
         }
-        Ok(found)
     }
 
     /// A token was revoked.

@@ -194,15 +194,22 @@ impl<'a> Chains<'a> {
             stream,
         };
         let kind = record.and_then(Record::kind);
-        if let (Some(kind @ (Kind::DocumentIssued | Kind::ProducerEnrolled)), Some(record)) =
-            (kind, record)
+        if let (
+            Some(
+                kind @ (Kind::DocumentIssued
+                | Kind::ProducerEnrolled
+                | Kind::AccessRead
+                | Kind::AccessChanged),
+            ),
+            Some(record),
+        ) = (kind, record)
         {
             if scope != Scope::Ledger || stream != StreamName::SERVER {
                 let expected = format!("{} in the stream ledger/server alone", kind.name());
                 place.fail(report, Check::Chain, expected, "another stream");
             } else if kind == Kind::DocumentIssued {
                 self.document(link, record, report);
-            } else {
+            } else if kind == Kind::ProducerEnrolled {
                 self.enrolled.take(record);
             }
         }

@@ -90,6 +90,8 @@ impl Meaning {
                     | Kind::RunStarted
                     | Kind::RunSealed
                     | Kind::DocumentIssued
+                    | Kind::AccessRead
+                    | Kind::AccessChanged
                     | Kind::ProducerEnrolled
                     | Kind::KeyRotated
                     | Kind::LedgerContinued

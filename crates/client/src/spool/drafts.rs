@@ -66,6 +66,8 @@ pub(super) fn check_kinds(drafts: &[Draft]) -> Result<(), SpoolError> {
             Kind::StreamOpened | Kind::StreamSigned => "is written by the spool itself",
             Kind::ProducerEnrolled
             | Kind::DocumentIssued
+            | Kind::AccessRead
+            | Kind::AccessChanged
             | Kind::KeyRotated
             | Kind::LedgerContinued
             | Kind::LedgerClosed => "is the server's to record, in its own stream",

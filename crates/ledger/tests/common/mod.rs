@@ -193,10 +193,7 @@ pub(crate) fn seal(fixture: &Fixture, owner: &mut StreamWriter) -> u64 {
 }
 
 pub(crate) fn producer(id: &str) -> Principal {
-    Principal {
-        id: id.to_owned(),
-        role: Role::Producer,
-    }
+    Principal::new(id, Role::Producer)
 }
 
 pub(crate) fn leaf(submission: &Submission) -> Hash {

@@ -4,6 +4,7 @@
 //! A body's bytes are final once logged. A kind that has to change gets a new version beside the
 //! old one, never a changed table.
 
+mod access;
 mod annotation;
 mod dataset;
 mod incident;
@@ -15,6 +16,7 @@ mod stream;
 mod table;
 mod training;
 
+pub use access::*;
 pub use annotation::*;
 pub use dataset::*;
 pub use incident::*;
@@ -161,6 +163,10 @@ kinds! {
     FindingRaised = "finding.raised",
     /// See [`struct@DocumentIssued`].
     DocumentIssued = "document.issued",
+    /// See [`struct@AccessRead`].
+    AccessRead = "access.read",
+    /// See [`struct@AccessChanged`].
+    AccessChanged = "access.changed",
     /// See [`struct@IncidentReported`].
     IncidentReported = "incident.reported",
     /// See [`struct@KeyRotated`].

@@ -68,7 +68,7 @@ fn typed_bodies_hold_everything() {
             AnnotationRanking AnnotationCorrection AnnotationCritique AnnotationDemonstration
             AnnotationSuperseded AnnotationWithdrawn RewardScored PolicyUpdated ModelCheckpoint
             MetricLogged MetricDiverged ArtifactLogged EvaluationCompleted OversightApproved OversightRejected OversightStopped
-            FindingRaised DocumentIssued IncidentReported KeyRotated LedgerContinued LedgerClosed
+            FindingRaised DocumentIssued AccessRead AccessChanged IncidentReported KeyRotated LedgerContinued LedgerClosed
         );
         assert_eq!(
             String::from_utf8(body).unwrap().as_bytes(),

@@ -299,6 +299,26 @@ fn of_people_and_servers() -> Vec<Draft> {
                 key(2),
             )
         }),
+        Draft::new(AccessRead {
+            run: Some(run_id()),
+            spans: Some(vec![ReadSpan::new(100, 4_096)]),
+            ..AccessRead::new(
+                text("t-01kaqza6000000000000000000"),
+                time(),
+                time(),
+                ReadPart::Records,
+                1,
+            )
+        }),
+        Draft::new(AccessChanged {
+            by: Some(text("local")),
+            expires: Some(time()),
+            parts: Some(vec![ReadPart::Documents, ReadPart::Aggregates]),
+            request: Some(text("r-01kaqza6000000000000000000")),
+            runs: Some(vec![run_id()]),
+            token: Some(text("t-01kaqza6000000000000000000")),
+            ..AccessChanged::new(AccessChange::Created, text("auditor"))
+        }),
         Draft::new(LedgerContinued::new(
             text("rlhf-audit.internal/01kaqza6000000000000000000"),
             hash(5),

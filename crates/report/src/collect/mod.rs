@@ -134,6 +134,8 @@ impl Collector {
                     .or_insert_with(|| at.cite(body.by));
                 return Ok(());
             }
+            // Who has read is no part of the training, and reading a card must not change it.
+            Scope::Ledger if record.is(Kind::AccessRead) => return Ok(()),
             Scope::Ledger if record.named_run() == Some(self.id) => {
                 self.ledger_records.count(index);
             }
@@ -264,6 +266,8 @@ impl Collector {
             | Kind::MetricDiverged
             | Kind::ArtifactLogged
             | Kind::DocumentIssued
+            | Kind::AccessRead
+            | Kind::AccessChanged
             | Kind::KeyRotated
             | Kind::LedgerContinued
             | Kind::LedgerClosed => {}

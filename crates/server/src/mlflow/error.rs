@@ -73,6 +73,7 @@ impl From<Problem> for Refusal {
             404 => "RESOURCE_DOES_NOT_EXIST",
             409 => "RESOURCE_CONFLICT",
             410 => "INVALID_STATE",
+            429 => "REQUEST_LIMIT_EXCEEDED",
             400..500 => "INVALID_PARAMETER_VALUE",
             503 => "TEMPORARILY_UNAVAILABLE",
             _ => "INTERNAL_ERROR",

@@ -10,14 +10,14 @@ use ledger::Role;
 
 use super::error::Refusal;
 use super::{artifacts, models, runs, search};
-use crate::auth::{self, Access, Caller};
-use crate::router::RouteRule;
+use crate::auth::{self, Access};
+use crate::router::{APPENDS, RouteRule};
 use crate::state::State;
 
 /// Where MLflow's clients expect its API, and its web page does.
 pub const MLFLOW_PREFIXES: &[&str] = &["/api/2.0", "/ajax-api/2.0"];
 
-const APPENDS: Access = Access::Roles(&[Role::Producer, Role::Admin]);
+/// Who reads here: a producer its own runs, a reader all. An auditor is given records, bundles and documents instead.
 const ANYONE: Access = Access::Roles(&[Role::Reader, Role::Producer, Role::Admin]);
 
 macro_rules! routes {
@@ -88,23 +88,21 @@ routes! {
 /// as the password of basic authentication, which is what its clients can send.
 async fn guard(
     Extracted((state, access)): Extracted<(State, Access)>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
-    match auth::admitted(
+    let admitted = auth::admitted(
         &state,
         access,
         request.headers(),
         auth::Schemes::BearerOrBasic,
-    )
-    .await
-    {
-        Ok(principal) => {
-            request.extensions_mut().insert(Caller(principal));
-            next.run(request).await
-        }
-        Err(problem) => Refusal::from(problem).into_response(),
-    }
+        auth::peer(&request),
+    );
+    let answer = match admitted.await {
+        Ok(holder) => auth::pass(holder, access, request, next).await,
+        Err(problem) => Err(problem),
+    };
+    answer.unwrap_or_else(|problem| Refusal::from(problem).into_response())
 }
 
 /// What a ledger does not do.

@@ -3,17 +3,17 @@
 use std::fmt::Display;
 use std::sync::LazyLock;
 
-use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::State as Extracted;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use ledger::{Principal, Receipt};
+use axum::{Extension, Json};
+use ledger::Receipt;
 use memchr::memmem::Finder;
 use record::Submission;
 
 use crate::api::{self, AppendParams, Appended, Wait};
-use crate::auth::Caller;
+use crate::auth::{Caller, Holder, Metered};
 use crate::body;
 use crate::extract::{Params, media_type, unsupported_media_type};
 use crate::lines;
@@ -71,6 +71,7 @@ static SLOW: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| {
         (status = 413, description = "`body-too-large`, `too-many-records`, `request-too-large`, `record-too-large` (one record)", body = Problem, content_type = "application/problem+json"),
         (status = 415, description = "`unsupported-media-type`", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "`unknown-kind`, `unknown-version`, `invalid-openings`, `opening-mismatch`, `attachment-missing`, `bad-signature`, `bad-seal`", body = Problem, content_type = "application/problem+json"),
+        (status = 429, description = "`too-many-requests`, `quota-exceeded`: come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `unavailable`: come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     ),
     security(("token" = ["producer", "admin"]))
@@ -78,18 +79,23 @@ static SLOW: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| {
 pub(crate) async fn append(
     Extracted(state): Extracted<State>,
     Caller(principal): Caller,
+    metered: Option<Extension<Metered>>,
     Params(params): Params<AppendParams>,
     headers: HeaderMap,
     mut body: Body,
 ) -> Result<Response, Problem> {
     let published = params.wait == Some(Wait::Published);
-    append_body(&state, &principal, published, &headers, &mut body).await
+    let holder = Holder {
+        principal,
+        meter: metered.map(|Extension(Metered(meter))| meter),
+    };
+    append_body(&state, &holder, published, &headers, &mut body).await
 }
 
 /// See [`append`], which is this behind axum's extractors.
 pub(crate) async fn append_body<B>(
     state: &State,
-    principal: &Principal,
+    Holder { principal, meter }: &Holder,
     published: bool,
     headers: &HeaderMap,
     body: &mut B,
@@ -98,10 +104,14 @@ where
     B: http_body::Body<Data = Bytes, Error: Display> + Unpin,
 {
     let form = Form::of(headers)?;
+    if let Some(meter) = meter {
+        meter.quota()?;
+    }
     let _under_way = state.appends().begin();
     let stall = state.options().body_stall;
     let (bytes, taken) = body::read_into(body, body::MAX_BODY_BYTES, stall, state.room()).await?;
 
+    let length = bytes.len() as u64;
     let slow = |begin: &Finder<'_>| begin.find(&bytes).is_some();
     let light = bytes.len() <= INLINE_BYTES && !SLOW.iter().any(slow);
     let alone = state.appends().is_alone() && state.ledger().is_resting();
@@ -132,6 +142,11 @@ where
 
     let new = receipts.iter().filter(|receipt| !receipt.duplicate).count() as u64;
     state.metrics().appended(new);
+    if let Some(meter) = meter
+        && new > 0
+    {
+        meter.appended(new, length);
+    }
     let status = if new == 0 {
         StatusCode::OK
     } else {

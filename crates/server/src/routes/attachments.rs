@@ -9,13 +9,16 @@ use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use ledger::{AttachmentError, StoredAttachment};
+use record::kinds::ReadPart;
 use record::{MAX_ATTACHMENT_BYTES, Sha256};
 use tokio::sync::mpsc;
 
 use crate::api::{File, KeptAttachment};
+use crate::auth::Caller;
 use crate::body::{self, Pieces};
 use crate::extract::Named;
 use crate::problem::Problem;
+use crate::reach::permit;
 use crate::state::State;
 use crate::stream;
 
@@ -148,13 +151,15 @@ impl Read for Arriving {
         (status = 400, description = "`bad-path`: no SHA-256", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "admin"]))
+    security(("token" = ["reader", "auditor", "admin"]))
 )]
 pub(crate) async fn read(
     Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
     Named(sha256): Named<String>,
 ) -> Result<Response, Problem> {
     let sha256 = name(&sha256)?;
+    permit(&principal, &[ReadPart::Records], None)?;
     let found = state
         .blocking(move |ledger| ledger.attachment(&sha256))
         .await?;
@@ -164,6 +169,7 @@ pub(crate) async fn read(
             format!("no attachment has the SHA-256 {sha256}"),
         )
     })?;
+    state.note_read(&principal, ReadPart::Records, None, None)?;
     let bytes = object.bytes;
     let body = stream::body(move |out| {
         let copied = io::copy(&mut object.reader, out);

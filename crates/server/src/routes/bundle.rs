@@ -4,11 +4,14 @@ use axum::extract::State as Extracted;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use ledger::{BundleParts, Role};
+use record::kinds::ReadPart;
 
 use crate::api::{BundleParams, File};
 use crate::auth::Caller;
 use crate::extract::{Named, Params};
 use crate::problem::Problem;
+use crate::reach::{find_run, permit};
+use crate::reads::record_now;
 use crate::state::State;
 use crate::stream;
 
@@ -24,10 +27,10 @@ use crate::stream;
     params(("run" = String, Path, description = "The run's id, or its name"), BundleParams),
     responses(
         (status = 200, description = "The bundle", body = File, content_type = "application/octet-stream"),
-        (status = 403, description = "`forbidden`: openings are for admins", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`: openings are for admins, and for auditors of sealed values", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not-found`, or `not-published`", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "admin"]))
+    security(("token" = ["reader", "auditor", "admin"]))
 )]
 pub(crate) async fn bundle(
     Extracted(state): Extracted<State>,
@@ -39,16 +42,25 @@ pub(crate) async fn bundle(
         openings: params.openings.unwrap_or(false),
         attachments: params.attachments.unwrap_or(true),
     };
-    if parts.openings && principal.role != Role::Admin {
+    if parts.openings && !matches!(principal.role, Role::Admin | Role::Auditor) {
         return Err(Problem::forbidden(
-            "openings=true puts sealed values in the clear, which takes an admin's token; without \
-             it the bundle has everything else",
+            "openings=true puts sealed values in the clear, which takes an admin's token, or an auditor's that is for \
+             them; without it the bundle has everything else",
         ));
     }
+    let asks = principal.clone();
     let run = state
-        .blocking(move |ledger| ledger.find_run(&run))
-        .await?
-        .id;
+        .blocking(move |ledger| {
+            let run = find_run(ledger, &asks, &run)?.id;
+            permit(&asks, &[ReadPart::Records], Some(run))?;
+            if parts.openings {
+                permit(&asks, &[ReadPart::Sealed], Some(run))?;
+                record_now(ledger, &asks, ReadPart::Sealed, run)?;
+            }
+            Ok::<_, Problem>(run)
+        })
+        .await?;
+    state.note_read(&principal, ReadPart::Records, Some(run), None)?;
     state.cosigned_so_far().await;
     let name = format!("attachment; filename=\"{run}.bundle\"");
     let ledger = state.ledger_handle();

@@ -6,11 +6,14 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use record::RecordHash;
+use record::kinds::ReadPart;
 
 use crate::api::{CardFile, CardFormat, CardParams, IssuedCard};
+use crate::auth::Caller;
 use crate::cards::{self, CardError};
 use crate::extract::{Named, Params};
 use crate::problem::Problem;
+use crate::reach::{find_run, permit};
 use crate::state::State;
 
 /// Show a run's model card
@@ -24,35 +27,48 @@ use crate::state::State;
     params(("run" = String, Path, description = "The run's id, or its name"), CardParams),
     responses(
         (status = 200, description = "The card", content((String = "text/markdown"), (String = "text/html"), (Object = "application/json"))),
+        (status = 403, description = "`forbidden`: not a part that this auditor reads", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not-found`, or `not-published`", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "admin"]))
+    security(("token" = ["reader", "auditor", "admin"]))
 )]
 pub(crate) async fn show(
     Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
     Named(run): Named<String>,
     Params(params): Params<CardParams>,
 ) -> Result<Response, Problem> {
     let format = params.format.unwrap_or_default();
     state.published_so_far().await;
-    let text = state
+    let asks = principal.clone();
+    let (run, part, text) = state
         .blocking(move |ledger| {
-            let run = ledger.find_run(&run)?.id;
+            let run = find_run(ledger, &asks, &run)?.id;
+            let part = permit(&asks, parts(format), Some(run))?;
             let card = cards::model_card(ledger, run)?;
             let text = match format {
                 CardFormat::Markdown => card.markdown(),
                 CardFormat::Html => card.html(),
                 CardFormat::Json => card.json(),
             };
-            text.map_err(CardError::from)
+            Ok::<_, Problem>((run, part, text.map_err(CardError::from)?))
         })
         .await?;
+    state.note_read(&principal, part, Some(run), None)?;
     let media_type = match format {
         CardFormat::Markdown => "text/markdown; charset=utf-8",
         CardFormat::Html => "text/html; charset=utf-8",
         CardFormat::Json => "application/json",
     };
     Ok(([(CONTENT_TYPE, media_type)], text).into_response())
+}
+
+/// A card is a document; for programs it is the numbers in it.
+fn parts(format: CardFormat) -> &'static [ReadPart] {
+    match format {
+        CardFormat::Json => &[ReadPart::Documents, ReadPart::Aggregates],
+        CardFormat::Markdown | CardFormat::Html => &[ReadPart::Documents],
+    }
 }
 
 /// Issue a run's model card

@@ -3,11 +3,14 @@
 use axum::extract::State as Extracted;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
+use record::kinds::ReadPart;
 use tlog::TileId;
 
 use crate::api::File;
+use crate::auth::Caller;
 use crate::extract::Named;
 use crate::problem::Problem;
+use crate::reach::permit;
 use crate::state::State;
 
 /// A tile never changes, by the definition of a tile.
@@ -189,15 +192,25 @@ pub(crate) async fn tile(
     params(("index" = String, Path, description = "Such as `000`, `x001/234`, `273.p/112`")),
     responses(
         (status = 200, description = "The entries", body = File, content_type = "application/octet-stream"),
+        (status = 403, description = "`forbidden`: an auditor of some runs reads their bundles", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "admin"]))
+    security(("token" = ["reader", "auditor", "admin"]))
 )]
 pub(crate) async fn entries(
     Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
     Named(index): Named<String>,
 ) -> Result<Response, Problem> {
-    file(&state, format!("tile/entries/{index}"), PRIVATE_FOR_EVER).await
+    permit(&principal, &[ReadPart::Records], None)?;
+    let path = format!("tile/entries/{index}");
+    let id = TileId::parse_path(&path);
+    let answer = file(&state, path, PRIVATE_FOR_EVER).await?;
+    if let Ok(id) = id {
+        let span = (id.first_leaf(), u64::from(id.width()));
+        state.note_read(&principal, ReadPart::Records, None, Some(span))?;
+    }
+    Ok(answer)
 }
 
 async fn file(state: &State, path: String, caching: &'static str) -> Result<Response, Problem> {

@@ -4,12 +4,15 @@ use axum::Json;
 use axum::extract::State as Extracted;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
-use record::{Kind, RecordHash, Scope, leaf_hash};
+use record::kinds::ReadPart;
+use record::{Kind, Record, RecordHash, Scope, leaf_hash};
 use serde_json::value::RawValue;
 
 use crate::api::{DEFAULT_PAGE, LoggedRecord, MAX_PAGE, RecordPage, RecordParams};
+use crate::auth::Caller;
 use crate::extract::{Named, Params};
 use crate::problem::Problem;
+use crate::reach::permit;
 use crate::state::State;
 
 /// List records
@@ -24,11 +27,13 @@ use crate::state::State;
     responses(
         (status = 200, description = "A page", body = RecordPage),
         (status = 400, description = "`bad-parameter`", body = Problem, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`: not a run, or not a part, that this auditor reads", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "admin"]))
+    security(("token" = ["reader", "auditor", "admin"]))
 )]
 pub(crate) async fn list(
     Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
     Params(params): Params<RecordParams>,
 ) -> Result<Json<RecordPage>, Problem> {
     let query = ledger::Query {
@@ -37,7 +42,13 @@ pub(crate) async fn list(
         after: params.after,
         limit: page(params.limit)?,
     };
+    let run = query.scope.and_then(|scope| scope.run());
+    permit(&principal, &[ReadPart::Records], run)?;
     let found = state.blocking(move |ledger| ledger.query(&query)).await?;
+    if let (Some((first, _)), Some((last, _))) = (found.records.first(), found.records.last()) {
+        let span = (*first, last - first + 1);
+        state.note_read(&principal, ReadPart::Records, run, Some(span))?;
+    }
     let records = found
         .records
         .into_iter()
@@ -58,16 +69,22 @@ pub(crate) async fn list(
     params(("index" = u64, Path, description = "The record's index in the log, from 0")),
     responses(
         (status = 200, description = "The record", body = LoggedRecord),
+        (status = 403, description = "`forbidden`: of a run, or a part, that this auditor does not read", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not-found`: the log is not that long; `not-published`: come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "admin"]))
+    security(("token" = ["reader", "auditor", "admin"]))
 )]
 pub(crate) async fn one(
     Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
     Named(index): Named<u64>,
 ) -> Result<Json<LoggedRecord>, Problem> {
     in_log(&state, index)?;
     let bytes = state.blocking(move |ledger| ledger.read(index)).await?;
+    let record = Record::parse_envelope(&bytes).map_err(|error| Problem::internal(&error))?;
+    let run = record.scope().run();
+    permit(&principal, &[ReadPart::Records], run)?;
+    state.note_read(&principal, ReadPart::Records, run, Some((index, 1)))?;
     Ok(Json(logged(index, bytes)?))
 }
 
@@ -86,7 +103,7 @@ pub(crate) async fn one(
         (status = 200, description = "The proof", body = String, content_type = "text/plain"),
         (status = 404, description = "`not-found`, or `not-published`: no checkpoint covers it yet; come again after `Retry-After`", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "producer", "admin"]))
+    security(("token" = ["reader", "producer", "auditor", "witness", "admin"]))
 )]
 pub(crate) async fn proof(
     Extracted(state): Extracted<State>,

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::State as Extracted;
 use axum::http::StatusCode;
-use ledger::RunInfo;
-use record::kinds::RunStatus;
+use ledger::{Role, RunInfo};
+use record::kinds::{ReadPart, RunStatus};
 use record::{RecordHash, RunId, Scope};
 
 use super::records::page;
@@ -15,7 +15,11 @@ use crate::auth::Caller;
 use crate::extract::{Named, Object, Params};
 use crate::owned;
 use crate::problem::Problem;
+use crate::reach::{find_run, permit};
 use crate::state::State;
+
+/// How far a stream is says how many records it has.
+const STREAM_PARTS: &[ReadPart] = &[ReadPart::Aggregates, ReadPart::Records];
 
 /// Start a run
 ///
@@ -46,6 +50,8 @@ pub(crate) async fn create(
 }
 
 /// List runs
+///
+/// A producer is shown its own, an auditor those within its reach: a page may be short, or empty, and not the last.
 #[utoipa::path(
     get,
     path = "/v1/runs",
@@ -53,10 +59,11 @@ pub(crate) async fn create(
     tag = "Runs",
     params(RunParams),
     responses((status = 200, description = "A page, oldest first", body = RunPage)),
-    security(("token" = ["reader", "producer", "admin"]))
+    security(("token" = ["reader", "producer", "auditor", "admin"]))
 )]
 pub(crate) async fn list(
     Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
     Params(params): Params<RunParams>,
 ) -> Result<Json<RunPage>, Problem> {
     let limit = page(params.limit)?;
@@ -67,8 +74,10 @@ pub(crate) async fn list(
     // A full page may be the last; then the next one is empty.
     let last = runs.last().filter(|_| runs.len() == limit);
     let next = last.map(|run| run.id.to_string());
+    state.note_read(&principal, ReadPart::Aggregates, None, None)?;
+    let known = runs.into_iter().filter(|run| principal.knows_of(run));
     Ok(Json(RunPage {
-        runs: runs.into_iter().map(summary).collect(),
+        runs: known.map(summary).collect(),
         next,
     }))
 }
@@ -85,13 +94,18 @@ pub(crate) async fn list(
         (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`ambiguous-name`: several runs have this name", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "producer", "admin"]))
+    security(("token" = ["reader", "producer", "auditor", "admin"]))
 )]
 pub(crate) async fn one(
     Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
     Named(run): Named<String>,
 ) -> Result<Json<RunSummary>, Problem> {
-    let run = state.blocking(move |ledger| ledger.find_run(&run)).await?;
+    let asks = principal.clone();
+    let run = state
+        .blocking(move |ledger| find_run(ledger, &asks, &run))
+        .await?;
+    state.note_read(&principal, ReadPart::Aggregates, Some(run.id), None)?;
     Ok(Json(summary(run)))
 }
 
@@ -106,23 +120,30 @@ pub(crate) async fn one(
     params(("run" = String, Path, description = "The run's id, or its name; `ledger` for the streams of no run")),
     responses(
         (status = 200, description = "Each stream's head", body = Streams),
+        (status = 403, description = "`forbidden`: not a part that this auditor reads", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "`not-found`", body = Problem, content_type = "application/problem+json"),
     ),
-    security(("token" = ["reader", "producer", "admin"]))
+    security(("token" = ["reader", "producer", "auditor", "admin"]))
 )]
 pub(crate) async fn streams(
     Extracted(state): Extracted<State>,
+    Caller(principal): Caller,
     Named(run): Named<String>,
 ) -> Result<Json<Streams>, Problem> {
-    let heads = state
+    let asks = principal.clone();
+    let (run, heads) = state
         .blocking(move |ledger| {
             if Scope::parse(&run) == Some(Scope::Ledger) {
-                return ledger.streams(Scope::Ledger);
+                return Ok((None, ledger.streams(Scope::Ledger)?));
             }
-            let run = ledger.find_run(&run)?;
-            ledger.streams(run.id)
+            let run = find_run(ledger, &asks, &run)?.id;
+            Ok::<_, Problem>((Some(run), ledger.streams(run)?))
         })
         .await?;
+    if principal.role == Role::Auditor {
+        let part = permit(&principal, STREAM_PARTS, run)?;
+        state.note_read(&principal, part, run, None)?;
+    }
     let streams = heads.into_iter().map(|head| StreamHead {
         stream: head.stream.to_string(),
         producer: head.producer.to_string(),

@@ -84,7 +84,7 @@ pub async fn serve(
         patience: options.patience,
     };
     let app = TowerToHyperService::new(router(shared));
-    accept(listener, app, limits, shutdown).await;
+    accept(listener, |_| app.clone(), None, limits, shutdown).await;
     Ok(())
 }
 

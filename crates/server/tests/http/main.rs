@@ -5,13 +5,17 @@
     reason = "helpers of tests are not seen as tests themselves"
 )]
 
+mod access;
 mod attachments;
 mod auth;
 mod bad_input;
+mod edge;
 mod hooks;
+mod limits;
 mod mlflow;
 mod operation;
 mod overload;
 mod reading;
 mod support;
+mod table;
 mod writing;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use client::{Client, NewRun, RetryPolicy, RunSummary};
 use ledger::{Ledger, Role};
-use record::kinds::{AnnotationDemonstration, MetricLogged, RunStarted};
+use record::kinds::{AnnotationDemonstration, MetricLogged, ReadPart, RunStarted};
 use record::{
     Clock, Draft, Entropy, ProducerName, PublicKey, RunId, Scope, SigningKey, StreamName,
     StreamWriter, Subject, Submission, Timestamp,
@@ -54,6 +54,11 @@ pub(crate) struct Server {
     pub(crate) admin: String,
     pub(crate) producer: String,
     pub(crate) reader: String,
+    /// Of every part of every run.
+    pub(crate) auditor: String,
+    pub(crate) witness: String,
+    /// Where health and metrics are, if not with the rest.
+    pub(crate) operation: Option<SocketAddr>,
     agent: ureq::Agent,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), server::ServerError>>>,
@@ -81,11 +86,26 @@ impl Server {
     ) -> Self {
         let ledger = Arc::new(ledger);
         let token = |name: &str, role| ledger.create_token(name, role, None).unwrap().0;
-        let (admin, producer, reader) = (
+        let (admin, producer, reader, witness) = (
             token("admin", Role::Admin),
             token("producer", Role::Producer),
             token("reader", Role::Reader),
+            token("witness", Role::Witness),
         );
+        let everything = ledger::NewToken {
+            reach: Some(ledger::Reach {
+                runs: None,
+                parts: [
+                    ReadPart::Aggregates,
+                    ReadPart::Documents,
+                    ReadPart::Records,
+                    ReadPart::Sealed,
+                ]
+                .into(),
+            }),
+            ..ledger::NewToken::new("auditor", Role::Auditor)
+        };
+        let auditor = ledger.issue_token(&everything).unwrap().0;
         let (stop, stopped) = oneshot::channel::<()>();
         let (bound, address) = std::sync::mpsc::channel();
         let served = Arc::clone(&ledger);
@@ -95,13 +115,21 @@ impl Server {
                 .enable_all()
                 .build();
             runtime.unwrap().block_on(async move {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-                bound.send(listener.local_addr().unwrap()).unwrap();
+                let bind = || tokio::net::TcpListener::bind("127.0.0.1:0");
+                let main = bind().await.unwrap();
+                let operation = if options.operation_apart {
+                    Some(bind().await.unwrap())
+                } else {
+                    None
+                };
+                let apart = operation.as_ref().map(|it| it.local_addr().unwrap());
+                bound.send((main.local_addr().unwrap(), apart)).unwrap();
                 let shutdown = async move { drop(stopped.await) };
-                server::serve(listener, served, options, shutdown).await
+                let listeners = server::Listeners { main, operation };
+                server::serve_at(listeners, served, options, shutdown).await
             })
         });
-        let address = address.recv().unwrap();
+        let (address, operation) = address.recv().unwrap();
         let agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .build()
@@ -113,6 +141,9 @@ impl Server {
             admin,
             producer,
             reader,
+            auditor,
+            witness,
+            operation,
             agent,
             stop: Some(stop),
             thread: Some(thread),
@@ -217,6 +248,8 @@ impl Server {
         let body = body.unwrap_or_else(|| match path {
             "/v1/runs" => json!({"name": "asked"}),
             "/v1/tokens" => json!({"name": "asked", "role": "reader"}),
+            "/v1/approvals" => json!({"rotate": "log"}),
+            path if path.starts_with("/v1/approvals/") => json!({"approve": true}),
             path if path.ends_with("/seal") => json!({"status": "completed"}),
             _ => json!({}),
         });
