@@ -26,7 +26,7 @@ pub use recorder::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Recorder};
 pub use retry::RetryPolicy;
 pub use tsa::TimeStampingAuthority;
 pub use types::{
-    Appended, BundleParts, CardFormat, FreshHook, HookSummary, LoggedRecord, NewHook, NewRun,
-    NewToken, Receipt, RecordPage, RecordQuery, RunPage, RunSummary, Sink, StreamSummary,
-    TokenSummary, Wait,
+    Appended, BundleParts, CardFormat, FreshHook, HookSummary, Job, JobPage, JobQuery,
+    LoggedRecord, NewHook, NewRun, NewToken, Receipt, RecordPage, RecordQuery, RunPage, RunSummary,
+    Sink, StreamSummary, TokenSummary, Wait,
 };

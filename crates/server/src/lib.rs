@@ -6,7 +6,6 @@
 mod api;
 mod auth;
 mod body;
-pub mod cards;
 mod catalogue;
 mod cosign;
 mod docs;
@@ -14,6 +13,7 @@ pub mod embedded;
 mod error;
 mod extract;
 mod hooks;
+mod jobs;
 mod lines;
 mod metrics;
 mod mlflow;
@@ -33,6 +33,7 @@ mod stream;
 mod tokens;
 pub mod witness;
 
+pub use ::jobs::cards;
 pub use auth::Access;
 pub use body::MAX_BODY_BYTES;
 pub use embedded::{Embedded, EmbeddedError};

@@ -12,7 +12,8 @@ use crate::mlflow;
 use crate::observe::observe;
 use crate::problem::Problem;
 use crate::routes::{
-    append, attachments, bundle, card, health, hooks, log, metrics, pages, records, runs, tokens,
+    append, attachments, bundle, card, health, hooks, jobs, log, metrics, pages, records, runs,
+    tokens,
 };
 use crate::state::State;
 
@@ -88,6 +89,10 @@ routes! {
     get "/v1/hooks" ADMIN hooks::list;
     post "/v1/hooks/{name}" PROOF hooks::deliver;
     delete "/v1/hooks/{name}" ADMIN hooks::remove;
+    post "/v1/jobs" ADMIN jobs::add;
+    get "/v1/jobs" READS jobs::list;
+    get "/v1/jobs/{id}" READS jobs::one;
+    post "/v1/jobs/{id}/requeue" ADMIN jobs::requeue;
     post "/v1/tokens" ADMIN tokens::create;
     get "/v1/tokens" ADMIN tokens::list;
     delete "/v1/tokens/{id}" ADMIN tokens::revoke;
