@@ -75,6 +75,10 @@ for tool in "$@"; do
       compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || apt_install postgresql ;;
     python)
       from_requirements python python/requirements-test.txt ;;
+    redis)
+      command -v redis-server >/dev/null || apt_install redis-server ;;
+    aiosmtpd)
+      from_pip aiosmtpd 1.4.6 aiosmtpd ;;
     standardwebhooks)
       from_pip standardwebhooks 1.1.0 standardwebhooks ;;
     strace)

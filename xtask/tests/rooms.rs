@@ -17,8 +17,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("report", &["tlog", "record"]),
     ("client", &["tlog", "record", "verify"]),
     ("ledger", &["tlog", "record", "store", "verify"]),
+    ("jobs", &["tlog", "record", "store", "ledger", "report"]),
     // What platforms tell by webhook is read as their exports are.
-    ("server", &["tlog", "record", "import", "ledger", "report"]),
+    (
+        "server",
+        &[
+            "tlog", "record", "import", "store", "ledger", "report", "jobs",
+        ],
+    ),
     // The native half of the SDK: a client, and a ledger in the process where there is no server.
     (
         "python",

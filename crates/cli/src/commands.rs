@@ -23,6 +23,8 @@ pub(crate) mod ingest;
 #[cfg(feature = "full")]
 pub(crate) mod init;
 #[cfg(feature = "full")]
+pub(crate) mod jobs;
+#[cfg(feature = "full")]
 pub(crate) mod key;
 #[cfg(feature = "full")]
 pub(crate) mod migrate;
@@ -37,6 +39,8 @@ pub(crate) mod reindex;
 #[cfg(feature = "full")]
 pub(crate) mod run;
 #[cfg(feature = "full")]
+pub(crate) mod scheduler;
+#[cfg(feature = "full")]
 pub(crate) mod serve;
 #[cfg(feature = "full")]
 pub(crate) mod timestamp;
@@ -44,3 +48,5 @@ pub(crate) mod timestamp;
 pub(crate) mod token;
 #[cfg(feature = "full")]
 pub(crate) mod witness;
+#[cfg(feature = "full")]
+pub(crate) mod worker;

@@ -25,6 +25,8 @@ mod producer;
 mod spooled;
 #[cfg(feature = "full")]
 mod stop;
+#[cfg(feature = "full")]
+mod work;
 
 use std::process::ExitCode;
 
@@ -71,6 +73,15 @@ enum Command {
     /// Serve a ledger over HTTP
     #[cfg(feature = "full")]
     Serve(commands::serve::Args),
+    /// Do jobs beside servers that share a database: checks of the log, model cards, timestamps, notifications
+    #[cfg(feature = "full")]
+    Worker(commands::worker::Args),
+    /// Add jobs when their time has come, beside servers that share a database
+    #[cfg(feature = "full")]
+    Scheduler(commands::scheduler::Args),
+    /// See, requeue and ask for jobs
+    #[cfg(feature = "full")]
+    Jobs(commands::jobs::Args),
     /// Start, list, show and seal training runs
     #[cfg(feature = "full")]
     Run(commands::run::Args),
@@ -145,6 +156,12 @@ fn main() -> ExitCode {
         Command::Init(args) => commands::init::run(&args, json),
         #[cfg(feature = "full")]
         Command::Serve(args) => commands::serve::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Worker(args) => commands::worker::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Scheduler(args) => commands::scheduler::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Jobs(args) => commands::jobs::run(&args, json),
         #[cfg(feature = "full")]
         Command::Run(args) => commands::run::run(&args, json),
         #[cfg(feature = "full")]

@@ -16,9 +16,9 @@ use crate::memory::{Guard, Memory, Seen};
 use crate::retry::RetryPolicy;
 use crate::transport::{Patience, Payload, Transport};
 use crate::types::{
-    Appended, ApprovalSummary, BundleParts, CardFormat, FreshHook, HookSummary, IssuedToken,
-    LoggedRecord, NewHook, NewRun, NewToken, Receipt, RecordPage, RecordQuery, RunPage, RunSummary,
-    Sink, StreamSummary, TokenSummary, Wait, WantedToken,
+    Appended, ApprovalSummary, BundleParts, CardFormat, FreshHook, HookSummary, IssuedToken, Job,
+    JobPage, JobQuery, LoggedRecord, NewHook, NewRun, NewToken, Receipt, RecordPage, RecordQuery,
+    RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait, WantedToken,
 };
 
 /// Publishing takes a quarter of a second.
@@ -447,6 +447,60 @@ impl Client {
         self.transport
             .bytes(&Method::DELETE, &path, None, true)
             .map(drop)
+    }
+
+    /// Jobs, the newest first.
+    ///
+    /// # Errors
+    /// As every call.
+    pub fn jobs(&self, query: &JobQuery) -> Result<JobPage, ClientError> {
+        let mut path = "/v1/jobs?".to_owned();
+        for (name, value) in [
+            ("state", &query.state),
+            ("kind", &query.kind),
+            ("parent", &query.parent),
+            ("before", &query.before),
+        ] {
+            if let Some(value) = value {
+                let _ = write!(path, "{name}={}&", encode(value));
+            }
+        }
+        let _ = write!(path, "limit={}", query.limit.unwrap_or(100));
+        self.get(&path)
+    }
+
+    /// A job.
+    ///
+    /// # Errors
+    /// As every call; 404 where there is none of this id.
+    pub fn job(&self, id: &str) -> Result<Job, ClientError> {
+        self.get(&format!("/v1/jobs/{}", encode(id)))
+    }
+
+    /// Has a job done; gives its id.
+    ///
+    /// # Errors
+    /// As every call; 409 where one about the same is open.
+    pub fn add_job(&self, kind: &str, payload: &serde_json::Value) -> Result<String, ClientError> {
+        #[derive(serde::Deserialize)]
+        struct Asked {
+            id: String,
+        }
+        let body = json!({ "kind": kind, "payload": payload });
+        let asked: Asked = self.post("/v1/jobs", &body, false)?;
+        Ok(asked.id)
+    }
+
+    /// Has a dead job tried again.
+    ///
+    /// # Errors
+    /// As every call; 409 where it is not dead.
+    pub fn requeue_job(&self, id: &str) -> Result<Job, ClientError> {
+        self.post(
+            &format!("/v1/jobs/{}/requeue", encode(id)),
+            &json!({}),
+            false,
+        )
     }
 
     /// Makes a hook: an address to which an annotation platform delivers.

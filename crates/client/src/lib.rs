@@ -26,7 +26,7 @@ pub use recorder::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Recorder};
 pub use retry::RetryPolicy;
 pub use tsa::TimeStampingAuthority;
 pub use types::{
-    Appended, ApprovalSummary, BundleParts, CardFormat, FreshHook, HookSummary, IssuedToken,
-    LoggedRecord, NewHook, NewRun, NewToken, Receipt, RecordPage, RecordQuery, RunPage, RunSummary,
-    Sink, StreamSummary, TokenSummary, Wait, WantedToken,
+    Appended, ApprovalSummary, BundleParts, CardFormat, FreshHook, HookSummary, IssuedToken, Job,
+    JobPage, JobQuery, LoggedRecord, NewHook, NewRun, NewToken, Receipt, RecordPage, RecordQuery,
+    RunPage, RunSummary, Sink, StreamSummary, TokenSummary, Wait, WantedToken,
 };

@@ -312,6 +312,80 @@ pub struct ApprovalSummary {
     pub decided_by: Option<String>,
 }
 
+/// Something that is done behind the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its name.
+    pub id: String,
+    /// What is done.
+    pub kind: String,
+    /// What it is done to.
+    pub key: String,
+    /// The job that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// `queued`, `running`, `retrying`, `done` or `dead`.
+    pub state: String,
+    /// How often it was begun.
+    pub attempt: u64,
+    /// Up to which attempt it is begun again.
+    pub tries: u64,
+    /// How often it was dead and tried again.
+    pub requeues: u64,
+    /// Who has it, or had it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// How much of it is done.
+    pub done: u64,
+    /// Of how much, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// Why its last attempt failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<serde_json::Value>,
+    /// What it came to, once it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<serde_json::Value>,
+    /// When it was added.
+    pub created: Timestamp,
+    /// When it may be taken, where it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// When its last attempt began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// When it was done, or died.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+}
+
+/// Some jobs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobPage {
+    /// The newest first.
+    pub jobs: Vec<Job>,
+    /// Where older ones begin, for [`JobQuery::before`].
+    pub next: Option<String>,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobQuery {
+    /// Only in this state.
+    pub state: Option<String>,
+    /// Only of this kind.
+    pub kind: Option<String>,
+    /// Only the parts of this job.
+    pub parent: Option<String>,
+    /// Only older ones than this.
+    pub before: Option<String>,
+    /// At most so many; 100 where nothing is said.
+    pub limit: Option<usize>,
+}
+
 /// A fresh token. The secret is shown this once.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 pub struct NewToken {

@@ -372,9 +372,25 @@ impl Ledger {
     /// # Errors
     /// No room, or the ledger has stopped.
     pub fn record_own(&self, draft: Draft) -> Result<Ticket, SubmitError> {
+        self.own(draft, None)
+    }
+
+    /// As [`Ledger::record_own`], if the server's own stream has just so many records: what the caller knows of it. Else
+    /// the refusal is [`AppendCode::SeqGap`], nothing was recorded, and the stream is known as it stands.
+    ///
+    /// [`AppendCode::SeqGap`]: crate::AppendCode::SeqGap
+    ///
+    /// # Errors
+    /// As [`Ledger::record_own`].
+    pub fn record_own_at(&self, draft: Draft, length: u64) -> Result<Ticket, SubmitError> {
+        self.own(draft, Some(length))
+    }
+
+    fn own(&self, draft: Draft, length: Option<u64>) -> Result<Ticket, SubmitError> {
         let (reply, ticket) = Ticket::pair();
         self.push(Request::Own {
             draft: Box::new(draft),
+            length,
             reply,
         })?;
         self.shared().queue.wake();

@@ -55,6 +55,7 @@ mod timestamps;
 mod tokens;
 mod tree;
 pub mod witness;
+mod work;
 
 pub use accept::{MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS};
 pub use approvals::{Approval, ApprovalState, Wanted};

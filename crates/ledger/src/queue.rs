@@ -34,6 +34,8 @@ pub(crate) enum Request {
     /// Append to the server's own stream.
     Own {
         draft: Box<Draft>,
+        /// Only where it has just so many records.
+        length: Option<u64>,
         reply: oneshot::Sender<AppendResult>,
     },
 }
@@ -195,7 +197,11 @@ mod tests {
     fn request() -> Request {
         let (reply, _) = oneshot::channel();
         let draft = Box::new(Draft::new(FindingRaised::new("test".to_owned())));
-        Request::Own { draft, reply }
+        Request::Own {
+            draft,
+            length: None,
+            reply,
+        }
     }
 
     #[test]

@@ -197,8 +197,12 @@ impl Sequencer {
                     let answer = self.append(&mut state, &mut group, entries, from)?;
                     group.answers.push((reply, answer));
                 }
-                Request::Own { draft, reply } => {
-                    let answer = self.own(&mut state, &mut group, *draft)?;
+                Request::Own {
+                    draft,
+                    length,
+                    reply,
+                } => {
+                    let answer = self.own(&mut state, &mut group, *draft, length)?;
                     group.answers.push((reply, answer));
                 }
             }
@@ -379,8 +383,14 @@ impl Sequencer {
         state: &mut State,
         group: &mut Group,
         draft: Draft,
+        length: Option<u64>,
     ) -> Result<AppendResult, LedgerError> {
         let kind = draft.kind();
+        let next = self.own.next_seq();
+        if length.is_some_and(|length| length != next) {
+            let refusal = format!("the stream ledger/server has {next} records by now");
+            return Ok(Err(AppendError::whole(AppendCode::SeqGap, refusal)));
+        }
         if state
             .scope(&*self.shared.meta, Scope::Ledger)?
             .chain

@@ -529,3 +529,101 @@ pub(crate) struct Readiness {
     reason = "only its schema is used: the bytes themselves are streamed"
 )]
 pub(crate) struct File(Vec<u8>);
+
+/// Something that is done behind the log.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Job {
+    /// Its name: a ULID.
+    pub(crate) id: String,
+    /// What is done, such as `integrity`.
+    pub(crate) kind: String,
+    /// What it is done to; of one kind and key one job at most is open.
+    pub(crate) key: String,
+    /// The job that it is a part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<String>,
+    /// `queued`, `running`, `retrying`, `done` or `dead`.
+    pub(crate) state: &'static str,
+    /// How often it was begun.
+    pub(crate) attempt: u64,
+    /// Up to which attempt it is begun again.
+    pub(crate) tries: u64,
+    /// How often it was dead and tried again.
+    pub(crate) requeues: u64,
+    /// Who has it, or had it last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) worker: Option<String>,
+    /// How much of it is done.
+    pub(crate) done: u64,
+    /// Of how much, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) total: Option<u64>,
+    /// Why its last attempt failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// What it was told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) payload: Option<Box<RawValue>>,
+    /// What it came to, once it is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub(crate) result: Option<Box<RawValue>>,
+    /// When it was added.
+    pub(crate) created: String,
+    /// When it may be taken, where it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) due: Option<String>,
+    /// When its last attempt began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) started: Option<String>,
+    /// When it was done, or died.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) finished: Option<String>,
+}
+
+/// One page of jobs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Jobs {
+    /// The newest first.
+    pub(crate) jobs: Vec<Job>,
+    /// Ask for older ones with this as `before`; null at the end.
+    pub(crate) next: Option<String>,
+}
+
+/// Which jobs to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct JobParams {
+    /// Only in this state: `queued`, `running`, `retrying`, `done` or `dead`.
+    pub(crate) state: Option<String>,
+    /// Only of this kind.
+    pub(crate) kind: Option<String>,
+    /// Only the parts of this job.
+    pub(crate) parent: Option<String>,
+    /// Only those older than this one: the `next` of the page before.
+    pub(crate) before: Option<String>,
+    /// At most this many, 1 to 1,000; 100 where nothing is said.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(crate) limit: Option<usize>,
+}
+
+/// A job to be done.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WantedJob {
+    /// The kind: `integrity`, `model-card`, `model-cards`, `timestamp` or `watch`.
+    #[schema(example = "integrity")]
+    pub(crate) kind: String,
+    /// What it is to be told: `{"whole": true}` has `integrity` look at the whole log, `{"run": "…"}` says whose card.
+    #[schema(value_type = Option<Object>)]
+    pub(crate) payload: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// A job that was added.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AskedJob {
+    /// Its id, under which it is seen.
+    pub(crate) id: String,
+}

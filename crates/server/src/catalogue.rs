@@ -91,6 +91,14 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
         "The token is unknown, has expired or was revoked. Ask an admin for a new one.",
     ),
     (
+        "job-not-dead",
+        "Only a job that is dead can be requeued. The others are done, or will be tried by themselves.",
+    ),
+    (
+        "job-open",
+        "A job of this kind about the same is open. Wait until it has ended.",
+    ),
+    (
         "ledger-closed",
         "This ledger has ended for good. It can be read; what comes now belongs into the one that succeeds it.",
     ),
@@ -114,7 +122,7 @@ pub(crate) const PROBLEMS: &[(&str, &str)] = &[
     ),
     (
         "not-found",
-        "The log has no such run, record, tile, token or request; or a run that is not for this token.",
+        "The log has no such run, record, tile, job, token or request; or a run that is not for this token.",
     ),
     (
         "not-published",

@@ -15,6 +15,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::cosign::WitnessMetrics;
+use crate::jobs::JobMetrics;
 use crate::routes::append;
 
 /// The media type of what [`Metrics::encode`] writes.
@@ -62,6 +63,7 @@ pub(crate) struct Metrics {
     appends: Appends,
     gauges: Gauges,
     witnesses: WitnessMetrics,
+    jobs: JobMetrics,
     /// Scrapes write the gauges and read them back; two at once would mix their numbers.
     scrape: Mutex<()>,
 }
@@ -170,6 +172,7 @@ impl Metrics {
             gauges.memory.clone(),
         );
         let witnesses = WitnessMetrics::register(&mut registry);
+        let jobs = JobMetrics::register(&mut registry);
         Self {
             registry,
             requests,
@@ -178,6 +181,7 @@ impl Metrics {
             appends,
             gauges,
             witnesses,
+            jobs,
             scrape: Mutex::new(()),
         }
     }
@@ -218,6 +222,11 @@ impl Metrics {
     /// The witnesses' numbers.
     pub(crate) fn witnesses(&self) -> &WitnessMetrics {
         &self.witnesses
+    }
+
+    /// The jobs' numbers.
+    pub(crate) fn jobs(&self) -> &JobMetrics {
+        &self.jobs
     }
 
     /// The exposition text, with the ledger as it is now.

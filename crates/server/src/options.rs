@@ -48,6 +48,8 @@ pub struct Options {
     pub published_wait: Duration,
     /// How often witnesses are asked to cosign what is new, where the ledger has a witness policy.
     pub witness_interval: Duration,
+    /// Where jobs are added and seen; by default the ledger's own, which workers look through.
+    pub queue: Option<jobs::Queue>,
     /// How long requests under way may take to finish once the server is told to stop.
     pub shutdown_grace: Duration,
 }
@@ -75,6 +77,7 @@ impl Default for Options {
             write_stall: Duration::from_secs(30),
             published_wait: Duration::from_secs(10),
             witness_interval: Duration::from_secs(1),
+            queue: None,
             shutdown_grace: Duration::from_secs(10),
         }
     }

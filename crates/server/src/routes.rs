@@ -7,6 +7,7 @@ pub(crate) mod bundle;
 pub(crate) mod card;
 pub(crate) mod health;
 pub(crate) mod hooks;
+pub(crate) mod jobs;
 pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod pages;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
-use ledger::{Ledger, Principal, Status};
+use ledger::{Ledger, LedgerError, Principal, Status};
 use record::kinds::ReadPart;
 use record::{RunId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -55,6 +55,7 @@ struct Inner {
     uploads: Arc<Semaphore>,
     tracking: Tracking,
     hooks: Hooks,
+    queue: jobs::Queue,
     /// When the server started, by the ledger's clock.
     started: Timestamp,
 }
@@ -112,6 +113,10 @@ impl State {
         Self(Arc::new(Inner {
             tracking: Tracking::default(),
             hooks: Hooks::default(),
+            queue: options
+                .queue
+                .clone()
+                .unwrap_or_else(|| jobs::Queue::of(&ledger)),
             started,
             room: Room::new(options.body_room),
             appends: Appends::default(),
@@ -196,6 +201,16 @@ impl State {
     /// What platforms have delivered.
     pub(crate) fn hooks(&self) -> &Hooks {
         &self.0.hooks
+    }
+
+    /// Asks the queue of jobs something, on a thread that may wait for it.
+    pub(crate) async fn queue<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&jobs::Queue) -> Result<T, store::StoreError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let queue = self.0.queue.clone();
+        self.blocking(move |_| ask(&queue).map_err(LedgerError::from))
+            .await
     }
 
     /// When the server started, by the ledger's clock.

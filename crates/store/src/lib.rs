@@ -7,7 +7,7 @@
 //! |---|---|---|---|
 //! | [`Journal`] | [`FileJournal`]: append-only segment files | [`PgJournal`] | what is acknowledged and not yet published |
 //! | [`ObjectStore`] | [`DirObjects`]: a directory any static file server can serve | [`RemoteObjects`]: S3, Google Cloud Storage, Azure Blob | tiles, sealed values, attachments, documents |
-//! | [`MetaStore`] | [`SqliteMeta`]: one SQLite file | [`PgMeta`] | latest checkpoint, index, subject keys, tokens, settings |
+//! | [`MetaStore`] | [`SqliteMeta`]: one SQLite file | [`PgMeta`] | latest checkpoint, index, subject keys, tokens, settings, jobs |
 //!
 //! For all of them: `Ok` means durable, whatever happens to process and machine short of losing the disk. After an
 //! error it is *unknown* whether the write happened, unless the method says otherwise; whoever called reads before
@@ -18,6 +18,7 @@
 
 mod dir;
 mod error;
+pub mod jobs;
 pub mod journal;
 pub mod meta;
 mod net;
@@ -31,11 +32,15 @@ pub mod suite;
 
 pub use dir::DataDir;
 pub use error::{Result, StoreError};
+pub use jobs::{
+    Bell, Claim, JobEnd, JobFilter, JobOutcome, JobRow, JobState, JobStore, LocalBell, NewJob,
+    RedisBell, Requeued,
+};
 pub use journal::{FileJournal, Group, Journal, JournalEntry, JournalOptions, Recovery};
 pub use meta::{
     CheckpointStore, IndexRow, IndexStore, IndexUpdate, KindRow, LeaseStore, MetaStore, RangeRow,
     RunRow, SettingStore, Span, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow,
-    SubjectKeyStore, TokenRow, TokenStore,
+    SubjectKeyStore, TokenRow, TokenStore, WorkStore,
 };
 pub use objects::{DirObjects, ObjectStore, OpenObject, RemoteObjects};
 pub use postgres::{PgJournal, PgMeta, PgOptions, Postgres};

@@ -9,17 +9,23 @@
 use tlog::Hash;
 
 use crate::error::Result;
+use crate::jobs::JobStore;
 
 /// All of what a ledger keeps in its database.
 pub trait MetaStore:
-    CheckpointStore + IndexStore + SubjectKeyStore + TokenStore + SettingStore + LeaseStore
+    CheckpointStore + IndexStore + SubjectKeyStore + TokenStore + WorkStore
 {
 }
 
 impl<T> MetaStore for T where
-    T: CheckpointStore + IndexStore + SubjectKeyStore + TokenStore + SettingStore + LeaseStore
+    T: CheckpointStore + IndexStore + SubjectKeyStore + TokenStore + WorkStore
 {
 }
+
+/// What those need who do jobs: the jobs, whose turn it is, and a few named values.
+pub trait WorkStore: JobStore + LeaseStore + SettingStore {}
+
+impl<T> WorkStore for T where T: JobStore + LeaseStore + SettingStore {}
 
 /// The latest checkpoint, as signed.
 #[derive(Debug, Clone, PartialEq, Eq)]

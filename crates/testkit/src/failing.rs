@@ -9,8 +9,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use store::{
-    CheckpointStore, Group, IndexRow, IndexStore, IndexUpdate, Journal, JournalEntry, LeaseStore,
-    ObjectStore, OpenObject, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint,
+    CheckpointStore, Claim, Group, IndexRow, IndexStore, IndexUpdate, JobEnd, JobFilter,
+    JobOutcome, JobRow, JobState, JobStore, Journal, JournalEntry, LeaseStore, NewJob, ObjectStore,
+    OpenObject, Requeued, Result, RunRow, SettingStore, Span, StoreError, StoredCheckpoint,
     StreamRow, SubjectKey, SubjectKeyRow, SubjectKeyStore, TokenRow, TokenStore,
 };
 use tlog::Hash;
@@ -488,6 +489,64 @@ where
     fn kv_put(&self, name: &str, value: &[u8]) -> Result<()> {
         self.faults
             .run(Step::Setting, || self.inner.kv_put(name, value))
+    }
+}
+
+/// Jobs never fail here: no record depends on one.
+impl<S> JobStore for Failing<S>
+where
+    S: Deref<Target: JobStore> + Send + Sync,
+{
+    fn add_job(&self, job: &NewJob) -> Result<bool> {
+        self.inner.add_job(job)
+    }
+
+    fn claim_job(&self, claim: &Claim<'_>) -> Result<Option<JobRow>> {
+        self.inner.claim_job(claim)
+    }
+
+    fn beat_job(&self, id: &str, attempt: u64, lease: u64, done: u64, total: u64) -> Result<bool> {
+        self.inner.beat_job(id, attempt, lease, done, total)
+    }
+
+    fn end_job(&self, id: &str, attempt: u64, end: &JobEnd) -> Result<bool> {
+        self.inner.end_job(id, attempt, end)
+    }
+
+    fn requeue_job(&self, id: &str, tries: u64) -> Result<Requeued> {
+        self.inner.requeue_job(id, tries)
+    }
+
+    fn job(&self, id: &str) -> Result<Option<JobRow>> {
+        self.inner.job(id)
+    }
+
+    fn list_jobs(&self, filter: &JobFilter<'_>) -> Result<Vec<JobRow>> {
+        self.inner.list_jobs(filter)
+    }
+
+    fn count_jobs(&self, parent: Option<&str>) -> Result<Vec<(String, JobState, u64)>> {
+        self.inner.count_jobs(parent)
+    }
+
+    fn job_outcomes(&self) -> Result<Vec<JobOutcome>> {
+        self.inner.job_outcomes()
+    }
+
+    fn tick(&self, schedule: &str, at: i64, job: &NewJob) -> Result<bool> {
+        self.inner.tick(schedule, at, job)
+    }
+
+    fn last_tick(&self, schedule: &str) -> Result<Option<i64>> {
+        self.inner.last_tick(schedule)
+    }
+
+    fn now(&self) -> Result<i64> {
+        self.inner.now()
+    }
+
+    fn prune_jobs(&self, done: u64, dead: u64) -> Result<u64> {
+        self.inner.prune_jobs(done, dead)
     }
 }
 

@@ -6,6 +6,7 @@
 mod objects;
 mod postgres;
 mod proxy;
+mod redis;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -19,6 +20,7 @@ pub use objects::{
 };
 pub use postgres::{Postgres, postgres};
 pub use proxy::{Fault, Proxy};
+pub use redis::Redis;
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_mins(1);
@@ -79,6 +81,16 @@ impl Drop for Service {
         drop(self.keeper.stdin.take());
         let _ = self.keeper.wait();
     }
+}
+
+fn signal(name: &str, pid: u32) {
+    let sent = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .status();
+    assert!(
+        sent.is_ok_and(|status| status.success()),
+        "no process {pid}"
+    );
 }
 
 /// Waits until `ready` says so.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jobs::{Scheduler, Worker, WorkerOptions};
 use ledger::{Ledger, Role, Witnessing};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -13,6 +14,7 @@ use crate::duration::duration;
 use crate::location::LocationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
+use crate::work::{WorkArgs, name};
 
 /// Serve a ledger over HTTP
 #[derive(Debug, clap::Args)]
@@ -57,6 +59,20 @@ pub(crate) struct Args {
     no_auth: bool,
     #[command(flatten)]
     witnesses: WitnessArgs,
+    #[command(flatten)]
+    work: WorkArgs,
+    /// How many jobs to do at a time in this process; 0 leaves them to `rlhf-audit worker`
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        env = "RLHF_AUDIT_WORKERS",
+        value_parser = clap::value_parser!(u16).range(0..=256)
+    )]
+    workers: u16,
+    /// Leave the schedules to `rlhf-audit scheduler`
+    #[arg(long, env = "RLHF_AUDIT_NO_SCHEDULER")]
+    no_scheduler: bool,
 }
 
 /// Who is asked to cosign what is published.
@@ -143,6 +159,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         ..ledger_options()
     };
     let witness_interval = args.witnesses.interval()?;
+    let plan = args.work.plan()?;
     let ledger = if args.location.exists()? {
         args.location.open_with(options)?
     } else {
@@ -156,7 +173,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             .with_hint("stop what listens there, or choose another port with --port")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
+    let (tools, schedules) = plan.tools(&ledger, args.tsa.as_deref())?;
     let options = server::Options {
+        queue: Some(tools.queue.clone()),
         no_auth: args.no_auth,
         witness_interval,
         ..server::Options::default()
@@ -165,6 +184,20 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         .map(|authority| ledger.timestamp_every(args.tsa_interval, Box::new(authority)))
         .transpose()
         .map_err(ledger_failure)?;
+    let scheduler = (!args.no_scheduler)
+        .then(|| Scheduler::start(&tools, name(), schedules))
+        .transpose()
+        .map_err(Failure::unavailable)?;
+    let worker = (args.workers > 0)
+        .then(|| {
+            let options = WorkerOptions {
+                threads: args.workers.into(),
+                ..WorkerOptions::new(name())
+            };
+            Worker::start(&tools, &options)
+        })
+        .transpose()
+        .map_err(Failure::unavailable)?;
     let served = Arc::clone(&ledger);
     let announce = || {
         eprintln!(
@@ -174,6 +207,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     };
     let stop = until(|| ledger.status().failed.is_some(), announce);
     let outcome = server::embedded::run(listener, served, options, stop);
+    drop((scheduler, worker));
     ledger.close().map_err(ledger_failure)?;
     // After the last checkpoint: it gets one too.
     drop(timestamps);

@@ -51,12 +51,17 @@ impl Desk {
             "RLHF_AUDIT_KEY_PASSPHRASE_FILE",
             "RLHF_AUDIT_DATABASE_URL",
             "RLHF_AUDIT_OBJECTS",
+            "RLHF_AUDIT_REDIS_URL",
+            "RLHF_AUDIT_JOBS_CONFIG",
+            "RLHF_AUDIT_WORKERS",
             "PORT",
             "RLHF_AUDIT_WITNESS_POLICY",
             "RLHF_AUDIT_REQUIRE_QUORUM",
         ] {
             command.env_remove(variable);
         }
+        // What is done by the clock would be done in the middle of a test; tests/jobs.rs takes this away.
+        command.env("RLHF_AUDIT_NO_SCHEDULER", "true");
         // What a client remembers of servers is this desk's own: ports come round again.
         command.env("RLHF_AUDIT_STATE_DIR", self.dir.path().join("state"));
         command

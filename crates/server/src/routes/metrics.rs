@@ -4,6 +4,7 @@ use axum::extract::State as Extracted;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
+use crate::jobs::JobNumbers;
 use crate::metrics::{LedgerNumbers, MEDIA_TYPE};
 use crate::problem::Problem;
 use crate::state::State;
@@ -32,6 +33,10 @@ pub(crate) async fn metrics(
     };
     if let Some(witnesses) = state.witnesses() {
         state.metrics().witnesses().set(witnesses, state.ledger());
+    }
+    // A database that does not answer is seen elsewhere; the other numbers are shown all the same.
+    if let Ok(numbers) = state.queue(JobNumbers::of).await {
+        state.metrics().jobs().set(&numbers);
     }
     let text = state
         .metrics()

@@ -11,6 +11,7 @@ mod auth;
 mod bad_input;
 mod edge;
 mod hooks;
+mod jobs;
 mod limits;
 mod mlflow;
 mod operation;

@@ -42,6 +42,10 @@ const TABLE: &str = "
     get    /v1/hooks                   A
     post   /v1/hooks/{name}            !
     delete /v1/hooks/{name}            A
+    post   /v1/jobs                    A
+    get    /v1/jobs                    RA
+    get    /v1/jobs/{id}               RA
+    post   /v1/jobs/{id}/requeue       A
     post   /v1/tokens                  A
     get    /v1/tokens                  A
     get    /v1/tokens/{id}             A

@@ -11,6 +11,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod index;
+mod jobs;
 mod journal;
 mod keys;
 mod leases;
@@ -67,10 +68,11 @@ enum Concern {
     Keys,
     Tokens,
     Settings,
+    Jobs,
 }
 
 impl Concern {
-    const COUNT: usize = 5;
+    const COUNT: usize = 6;
 }
 
 /// How long a read, or a write that has not begun, is tried again while the database cannot be reached.

@@ -10,7 +10,8 @@ use crate::error::StoreError;
 ///
 /// Texts compare by their bytes, as everywhere else in the ledger. The tables of the index are those of SQLite
 /// (`sqlite/schema.rs` says what they mean).
-const STEPS: [&str; 1] = ["
+const STEPS: [&str; 2] = [
+    "
     -- Whoever writes holds a row of these, one for each concern.
     CREATE TABLE turns (concern INTEGER PRIMARY KEY);
     INSERT INTO turns SELECT generate_series(0, 4);
@@ -80,7 +81,27 @@ const STEPS: [&str; 1] = ["
     CREATE TABLE leases (
         name TEXT COLLATE \"C\" PRIMARY KEY, holder TEXT NOT NULL, until TIMESTAMPTZ NOT NULL
     );
-"];
+",
+    "
+    INSERT INTO turns VALUES (5);
+    CREATE TABLE jobs (
+        id TEXT COLLATE \"C\" PRIMARY KEY, kind TEXT COLLATE \"C\" NOT NULL, key TEXT COLLATE \"C\" NOT NULL,
+        once BOOLEAN NOT NULL, parent TEXT COLLATE \"C\",
+        payload TEXT NOT NULL, state TEXT COLLATE \"C\" NOT NULL, attempt BIGINT NOT NULL, tries BIGINT NOT NULL,
+        requeues BIGINT NOT NULL, holder TEXT, done BIGINT NOT NULL, total BIGINT NOT NULL, reason TEXT, result TEXT,
+        created BIGINT NOT NULL, due BIGINT NOT NULL, started BIGINT, finished BIGINT
+    ) WITH (fillfactor = 70);
+    CREATE UNIQUE INDEX jobs_open ON jobs (kind, key) WHERE state IN ('queued', 'running', 'retrying');
+    CREATE UNIQUE INDEX jobs_once ON jobs (kind, key) WHERE once;
+    CREATE INDEX jobs_due ON jobs (due) WHERE state IN ('queued', 'running', 'retrying');
+    CREATE INDEX jobs_by_parent ON jobs (parent) WHERE parent IS NOT NULL;
+    CREATE TABLE job_outcomes (
+        kind TEXT COLLATE \"C\" NOT NULL, outcome TEXT COLLATE \"C\" NOT NULL, count BIGINT NOT NULL,
+        PRIMARY KEY (kind, outcome)
+    );
+    CREATE TABLE schedules (name TEXT COLLATE \"C\" PRIMARY KEY, last BIGINT NOT NULL);
+",
+];
 
 /// Brings the schema up to date, all steps in one transaction; processes that start together take turns.
 pub(super) async fn migrate(session: Arc<Session>, schema: String) -> Result<(), Fault> {

@@ -5,6 +5,7 @@
 
 mod checkpoint;
 mod index;
+mod jobs;
 mod keys;
 mod leases;
 mod schema;

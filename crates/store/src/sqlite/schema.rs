@@ -8,7 +8,7 @@ use super::sort;
 use crate::error::{Result, StoreError};
 
 /// Each step brings the schema one version up; steps are never changed once released.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     -- At most one row.
     CREATE TABLE checkpoint (
@@ -65,6 +65,24 @@ const STEPS: [&str; 2] = [
     "
     -- Until when, in milliseconds since 1970.
     CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL);
+",
+    "
+    -- What is to be done. Times are milliseconds since 1970; a running job's `due` is when its holder's lease runs out.
+    CREATE TABLE jobs (
+        id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, once INTEGER NOT NULL, parent TEXT,
+        payload TEXT NOT NULL, state TEXT NOT NULL, attempt INTEGER NOT NULL, tries INTEGER NOT NULL,
+        requeues INTEGER NOT NULL, holder TEXT, done INTEGER NOT NULL, total INTEGER NOT NULL, reason TEXT, result TEXT,
+        created INTEGER NOT NULL, due INTEGER NOT NULL, started INTEGER, finished INTEGER
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX jobs_open ON jobs (kind, key) WHERE state IN ('queued', 'running', 'retrying');
+    CREATE UNIQUE INDEX jobs_once ON jobs (kind, key) WHERE once;
+    CREATE INDEX jobs_due ON jobs (due) WHERE state IN ('queued', 'running', 'retrying');
+    CREATE INDEX jobs_by_parent ON jobs (parent) WHERE parent IS NOT NULL;
+    CREATE TABLE job_outcomes (
+        kind TEXT NOT NULL, outcome TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (kind, outcome)
+    ) WITHOUT ROWID;
+    -- The last time of each schedule that was used.
+    CREATE TABLE schedules (name TEXT PRIMARY KEY, last INTEGER NOT NULL);
 ",
 ];
 

@@ -66,3 +66,8 @@ fn sqlite_settings() {
 fn sqlite_leases() {
     suite::leases(sqlite);
 }
+
+#[test]
+fn sqlite_jobs() {
+    suite::jobs(sqlite);
+}

@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod embedded;
 mod index;
+mod jobs;
 mod journal;
 mod meta;
 mod objects;
@@ -22,6 +23,7 @@ mod remote;
 mod shared_journal;
 
 pub use index::index;
+pub use jobs::jobs;
 pub use journal::journal;
 pub use meta::{checkpoints, leases, settings, subject_keys, tokens};
 pub use objects::objects;

@@ -62,3 +62,8 @@ fn postgres_settings() {
 fn postgres_leases() {
     suite::leases(meta);
 }
+
+#[test]
+fn postgres_jobs() {
+    suite::jobs(meta);
+}

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Service, free_port, wait_until};
+use super::{Service, free_port, signal, wait_until};
 
 /// A running server with an empty database.
 #[derive(Debug)]
@@ -249,16 +249,6 @@ impl Drop for Postgres {
             let _ = fs::remove_dir_all(&self.dir);
         }
     }
-}
-
-fn signal(name: &str, pid: u32) {
-    let sent = Command::new("kill")
-        .args(["-s", name, &pid.to_string()])
-        .status();
-    assert!(
-        sent.is_ok_and(|status| status.success()),
-        "no process {pid}"
-    );
 }
 
 /// PostgreSQL refuses to run as root: then it runs as the user its package made.

@@ -1,13 +1,15 @@
 //! A run's model card out of a ledger: the records in, the card out, and its digests recorded.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use ledger::{Ledger, LedgerError, Query, Receipt};
 use record::kinds::{DocumentFile, DocumentIssued};
-use record::{Draft, Record, RecordHash, RunId, Scope, Sha256};
+use record::{Draft, Kind, Record, RecordHash, RunId, Scope, Sha256};
 use report::{LogView, ModelCard, ReportError};
 use tlog::LeafIndex;
 
+/// What a card is called in `document.issued`.
+pub(crate) const DOCUMENT: &str = "model-card";
 /// Records read at a time.
 const PAGE: usize = 1_000;
 
@@ -63,35 +65,101 @@ pub fn model_card(ledger: &Ledger, run: RunId) -> Result<ModelCard, CardError> {
 /// # Errors
 /// [`CardError`]; nothing is recorded then.
 pub fn issue(ledger: &Ledger, run: RunId) -> Result<Issued, CardError> {
-    let (card, size, root) = view(ledger, run)?;
-    let file = |name, media_type, content| IssuedFile {
-        name,
-        media_type,
-        content,
-    };
-    let files = vec![
-        file("model-card.md", "text/markdown", card.markdown()?),
-        file("model-card.html", "text/html", card.html()?),
-        file("model-card.json", "application/json", card.json()?),
-    ];
-    let named = files.iter().map(|file| {
-        DocumentFile::new(
-            file.content.len() as u64,
-            file.media_type.to_owned(),
-            file.name.to_owned(),
-            Sha256(tlog::sha256(file.content.as_bytes())),
-        )
-    });
-    let issued = DocumentIssued::new("model-card".to_owned(), named.collect(), size, root, run);
+    let issue = Issue::of(ledger, run)?;
     let ticket = ledger
-        .record_own(Draft::new(issued))
+        .record_own(issue.draft())
         .map_err(LedgerError::from)?;
     let receipts = ticket.wait().map_err(LedgerError::from)?;
     let receipt = receipts.first().copied().ok_or(LedgerError::Corrupt {
         what: "the ledger's own stream".to_owned(),
         reason: "a record of it got no receipt".to_owned(),
     })?;
-    Ok(Issued { receipt, files })
+    Ok(Issued {
+        receipt,
+        files: issue.files,
+    })
+}
+
+/// The runs whose cards the log says were issued.
+pub(crate) fn issued(ledger: &Ledger) -> Result<HashSet<RunId>, CardError> {
+    let mut query = Query {
+        scope: Some(Scope::Ledger),
+        kind: Some(Kind::DocumentIssued),
+        limit: PAGE,
+        ..Query::default()
+    };
+    let mut runs = HashSet::new();
+    loop {
+        let page = ledger.query(&query)?;
+        for (index, bytes) in &page.records {
+            let index = *index;
+            let unreadable = |source| CardError::Record { index, source };
+            let record = Record::parse_envelope(bytes).map_err(unreadable)?;
+            if let Ok(issued) = record.decode::<DocumentIssued>()
+                && issued.document == DOCUMENT
+            {
+                runs.insert(issued.run);
+            }
+        }
+        match page.next {
+            Some(next) => query.after = Some(next),
+            None => return Ok(runs),
+        }
+    }
+}
+
+/// A card that is about to be issued.
+pub(crate) struct Issue {
+    run: RunId,
+    size: u64,
+    root: RecordHash,
+    files: Vec<IssuedFile>,
+}
+
+impl Issue {
+    pub(crate) fn of(ledger: &Ledger, run: RunId) -> Result<Self, CardError> {
+        let (card, size, root) = view(ledger, run)?;
+        let file = |name, media_type, content| IssuedFile {
+            name,
+            media_type,
+            content,
+        };
+        let files = vec![
+            file("model-card.md", "text/markdown", card.markdown()?),
+            file("model-card.html", "text/html", card.html()?),
+            file("model-card.json", "application/json", card.json()?),
+        ];
+        Ok(Self {
+            run,
+            size,
+            root,
+            files,
+        })
+    }
+
+    pub(crate) fn files(&self) -> &[IssuedFile] {
+        &self.files
+    }
+
+    /// The record of it.
+    pub(crate) fn draft(&self) -> Draft {
+        let named = self.files.iter().map(|file| {
+            DocumentFile::new(
+                file.content.len() as u64,
+                file.media_type.to_owned(),
+                file.name.to_owned(),
+                Sha256(tlog::sha256(file.content.as_bytes())),
+            )
+        });
+        let named = named.collect();
+        Draft::new(DocumentIssued::new(
+            DOCUMENT.to_owned(),
+            named,
+            self.size,
+            self.root,
+            self.run,
+        ))
+    }
 }
 
 fn view(ledger: &Ledger, run: RunId) -> Result<(ModelCard, u64, RecordHash), CardError> {

@@ -1,0 +1,84 @@
+//! What is done behind everything else: checks of the whole log, model cards, timestamps, notifications.
+//!
+//! The database holds the truth about every job ([`store::JobStore`]); a [`store::Bell`] only wakes whoever is ready. A
+//! job may be begun more than once, when its worker dies, freezes or is cut off, so each kind of job is idempotent, and
+//! what it records it records under a condition (`once`). A kind of job is one file in `kinds`, with a line in
+//! [`KINDS`].
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`Queue`] | adds jobs and shows them |
+//! | [`Worker`] | takes jobs and does them, on threads of its own |
+//! | [`Scheduler`] | adds what is due by the clock; one acts at a time |
+//! | [`Target`] | who is told when something is wrong |
+//!
+//! Not here: HTTP for others (`server`), configuration files (`cli`), what the database does (`store`).
+
+mod attempt;
+pub mod cards;
+mod error;
+mod integrity;
+mod kinds;
+mod notify;
+mod once;
+mod queue;
+mod schedule;
+mod scheduler;
+mod stop;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::{Ledger, TimestampAuthority};
+
+pub use attempt::Attempt;
+pub use error::{Fault, JobError};
+pub use integrity::Standing;
+pub use kinds::{KINDS, Kind, is_kind};
+pub use notify::{EVENTS, Mail, MailTls, NotifyError, Relay, Target, Webhook};
+pub use queue::Queue;
+pub use schedule::{Schedule, ScheduleError, When};
+pub use scheduler::Scheduler;
+pub use worker::{Worker, WorkerOptions};
+
+/// What jobs are done with.
+pub struct Tools {
+    /// The ledger they are about.
+    pub ledger: Ledger,
+    /// Where they come from.
+    pub queue: Queue,
+    /// Who is told when something is wrong.
+    pub targets: Vec<Target>,
+    /// Who stamps checkpoints, if anybody.
+    pub authority: Option<Arc<dyn TimestampAuthority>>,
+    /// When something is late.
+    pub patience: Patience,
+}
+
+/// How long something may take before somebody is told.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// From a durable record to a checkpoint that covers it.
+    pub checkpoint: Duration,
+    /// From a checkpoint to a quorum of cosignatures, where there are witnesses.
+    pub cosignature: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            checkpoint: Duration::from_mins(5),
+            cosignature: Duration::from_mins(15),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tools")
+            .field("queue", &self.queue)
+            .field("targets", &self.targets)
+            .finish_non_exhaustive()
+    }
+}
