@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use axum::http::HeaderMap;
+
 /// How a server behaves. `Options::default()` is meant for production.
 #[derive(Clone)]
 pub struct Options {
@@ -28,7 +30,12 @@ pub struct Options {
     pub witness_interval: Duration,
     /// How long requests under way may take to finish once the server is told to stop.
     pub shutdown_grace: Duration,
+    /// Told of each request's span and headers before it is answered, by whoever follows traces.
+    pub trace: Option<Trace>,
 }
+
+/// What is told of a request's span, and of the request's headers.
+pub type Trace = fn(&tracing::Span, &HeaderMap);
 
 impl Default for Options {
     fn default() -> Self {
@@ -43,6 +50,7 @@ impl Default for Options {
             published_wait: Duration::from_secs(10),
             witness_interval: Duration::from_secs(1),
             shutdown_grace: Duration::from_secs(10),
+            trace: None,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Request;
 use axum::response::Response;
@@ -29,6 +29,8 @@ use crate::state::State;
 
 /// The most bytes a request's line and headers may take.
 const MAX_HEADER_BYTES: usize = 64 << 10;
+/// How often it is looked for records to time: what was sequenced in between seems that much younger.
+const SAMPLE: Duration = Duration::from_millis(50);
 
 /// Serves `ledger` on `listener` until `shutdown` resolves, then finishes what is under way.
 /// The ledger stays open; closing it is the caller's.
@@ -56,9 +58,11 @@ pub async fn serve(
         .witnesses()
         .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(ledger)));
     let signing = tokio::spawn(sign_at_rest(state.clone()));
+    let timing = tokio::spawn(time_publishing(state.clone()));
     tracing::info!(%address, "listening");
     accept(listener, Requests::new(state.clone()), limits, shutdown).await;
     signing.abort();
+    timing.abort();
     // What was written last is signed now, or after the next start's first record.
     let signed = tokio::task::spawn_blocking(move || state.sign_own(Duration::ZERO));
     if let Err(error) = signed.await {
@@ -80,6 +84,26 @@ async fn sign_at_rest(state: State) {
         if let Err(error) = tokio::task::spawn_blocking(move || state.sign_own(REST)).await {
             tracing::error!(%error, "streams at rest could not be signed");
         }
+    }
+}
+
+/// Measures, now and then, how long what has an index waits to be published.
+async fn time_publishing(state: State) {
+    let mut tick = tokio::time::interval(SAMPLE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut measured = state.ledger().status().published;
+    loop {
+        tick.tick().await;
+        let sequenced = state.ledger().status().sequenced;
+        if sequenced <= measured {
+            continue;
+        }
+        let began = Instant::now();
+        if !state.ledger().published(sequenced).await {
+            return;
+        }
+        state.metrics().published(began.elapsed());
+        measured = sequenced;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -102,6 +103,7 @@ where
     let stall = state.options().body_stall;
     let (bytes, taken) = body::read_into(body, body::MAX_BODY_BYTES, stall, state.room()).await?;
 
+    let arrived = Instant::now();
     let slow = |begin: &Finder<'_>| begin.find(&bytes).is_some();
     let light = bytes.len() <= INLINE_BYTES && !SLOW.iter().any(slow);
     let alone = state.appends().is_alone() && state.ledger().is_resting();
@@ -132,6 +134,7 @@ where
 
     let new = receipts.iter().filter(|receipt| !receipt.duplicate).count() as u64;
     state.metrics().appended(new);
+    state.metrics().sequenced(arrived.elapsed());
     let status = if new == 0 {
         StatusCode::OK
     } else {

@@ -9,6 +9,7 @@ mod attachments;
 mod auth;
 mod bad_input;
 mod hooks;
+mod metrics;
 mod mlflow;
 mod operation;
 mod overload;
