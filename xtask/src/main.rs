@@ -1,12 +1,14 @@
 //! Writes what is generated, or checks that it is current.
 //!
 //! `cargo run -p xtask -- schemas` writes a JSON Schema for each kind of record under
-//! `docs/spec/schemas`; with `--check` it writes nothing and fails where one is not current.
+//! `docs/spec/schemas`, that of the configuration file, and the table of its keys; with `--check` it writes nothing
+//! and fails where one is not current.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod configuration;
 mod schemas;
 
 const USAGE: &str = "usage: cargo run -p xtask -- schemas [--check]";
@@ -21,7 +23,8 @@ fn main() -> ExitCode {
     };
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let result = match task {
-        "schemas" => settle(&root.join(schemas::DIRECTORY), &schemas::files(), check),
+        "schemas" => settle(&root.join(schemas::DIRECTORY), &schemas::files(), check)
+            .and_then(|()| settle_files(&root, check)),
         _ => return usage(),
     };
     match result {
@@ -69,6 +72,29 @@ fn settle(directory: &Path, files: &BTreeMap<String, String>, check: bool) -> Re
             stale.push(format!("{name} (nothing generates it)"));
         } else {
             std::fs::remove_file(&path).map_err(|error| about(&path, error))?;
+        }
+    }
+    if stale.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "not current: {}; run the same without --check",
+        stale.join(", ")
+    ))
+}
+
+/// Makes the files be so that concern the configuration, or says which are not.
+fn settle_files(root: &Path, check: bool) -> Result<(), String> {
+    let mut stale = Vec::new();
+    for (name, text) in configuration::files(root)? {
+        let path = root.join(name);
+        if std::fs::read_to_string(&path).is_ok_and(|found| found == text) {
+            continue;
+        }
+        if check {
+            stale.push(name);
+        } else {
+            std::fs::write(&path, text).map_err(|error| format!("{name}: {error}"))?;
         }
     }
     if stale.is_empty() {

@@ -13,6 +13,10 @@ pub(crate) mod card;
 #[cfg(feature = "full")]
 pub(crate) mod close;
 #[cfg(feature = "full")]
+pub(crate) mod config;
+#[cfg(feature = "full")]
+pub(crate) mod doctor;
+#[cfg(feature = "full")]
 pub(crate) mod fsck;
 #[cfg(feature = "full")]
 pub(crate) mod hook;

@@ -12,7 +12,11 @@ mod duration;
 #[cfg(feature = "full")]
 mod environment;
 #[cfg(feature = "full")]
+mod hangup;
+#[cfg(feature = "full")]
 mod location;
+#[cfg(feature = "full")]
+mod logging;
 mod outcome;
 #[cfg(feature = "full")]
 mod passphrase;
@@ -21,6 +25,8 @@ mod place;
 mod policy;
 #[cfg(feature = "full")]
 mod producer;
+#[cfg(feature = "full")]
+mod settings;
 #[cfg(feature = "full")]
 mod spooled;
 #[cfg(feature = "full")]
@@ -59,6 +65,13 @@ struct Cli {
         env = "RLHF_AUDIT_KEY_PASSPHRASE_FILE"
     )]
     passphrase_file: Option<std::path::PathBuf>,
+    /// The configuration file [default: ./rlhf-audit.toml or /etc/rlhf-audit/config.toml, where one is]
+    #[cfg(feature = "full")]
+    #[arg(long, global = true, value_name = "FILE", env = "RLHF_AUDIT_CONFIG")]
+    config: Option<std::path::PathBuf>,
+    #[cfg(feature = "full")]
+    #[command(flatten)]
+    log: logging::LogArgs,
     #[command(subcommand)]
     command: Command,
 }
@@ -136,6 +149,12 @@ enum Command {
     /// Cosign the checkpoints of other people's logs, as long as they only grow
     #[cfg(feature = "full")]
     Witness(commands::witness::Args),
+    /// Check and show the configuration: file, environment and command line
+    #[cfg(feature = "full")]
+    Config(commands::config::Args),
+    /// Look at configuration, keys, clock, disk and stores, and say what to do where something is wrong
+    #[cfg(feature = "full")]
+    Doctor(commands::doctor::Args),
     /// Measure a server or this machine under load, and check what was recorded
     #[cfg(feature = "full")]
     Bench(commands::bench::Args),
@@ -146,10 +165,21 @@ enum Command {
 
 fn main() -> ExitCode {
     end_quietly_on_closed_pipe();
+    #[cfg(not(feature = "full"))]
     let cli = Cli::parse();
+    #[cfg(feature = "full")]
+    let cli = match settings::parse() {
+        Ok(cli) => cli,
+        Err(settings::Refused::Usage(error)) => error.exit(),
+        Err(settings::Refused::Settings(failure)) => {
+            return failure.report(std::env::args().any(|argument| argument == "--json"));
+        }
+    };
     let json = cli.json;
     #[cfg(feature = "full")]
     passphrase::in_file(cli.passphrase_file);
+    #[cfg(feature = "full")]
+    logging::configure(cli.log);
     let result = match cli.command {
         Command::Verify(args) => commands::verify::run(&args, json),
         #[cfg(feature = "full")]
@@ -198,6 +228,10 @@ fn main() -> ExitCode {
         Command::Token(args) => commands::token::run(&args, json),
         #[cfg(feature = "full")]
         Command::Witness(args) => commands::witness::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Config(args) => commands::config::run(&args, cli.config, json),
+        #[cfg(feature = "full")]
+        Command::Doctor(args) => commands::doctor::run(&args, cli.config, json),
         #[cfg(feature = "full")]
         Command::Bench(args) => commands::bench::run(&args, json),
         #[cfg(feature = "full")]

@@ -240,6 +240,19 @@ impl LedgerError {
         )
     }
 
+    /// Whether something that was kept is not what was kept: damage, or somebody's hand.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. }
+                | Self::Record(_)
+                | Self::Store(
+                    store::StoreError::CorruptJournal { .. }
+                        | store::StoreError::CorruptDatabase { .. }
+                )
+        )
+    }
+
     pub(crate) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),

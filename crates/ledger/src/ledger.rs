@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use record::{Draft, SigningKey, Submission};
+use record::{Draft, Kind, SigningKey, Submission};
 use store::{DataDir, Journal, MetaStore, ObjectStore, SqliteMeta, StoredCheckpoint};
 use tlog::{Checkpoint, Policy, TreeSize};
 use verify::SealedField;
@@ -466,6 +466,11 @@ impl Ledger {
     /// How the ledger is doing.
     pub fn status(&self) -> Status {
         self.shared().status()
+    }
+
+    /// How many records of each kind were given an index here since the ledger was opened.
+    pub fn kinds(&self) -> Vec<(Kind, u64)> {
+        self.shared().status.kinds.all().collect()
     }
 
     /// Takes nothing more, answers what waits, signs the server's stream, publishes all, and ends.

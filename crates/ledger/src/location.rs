@@ -64,6 +64,16 @@ impl Location {
         }
     }
 
+    /// Asks the object store for something that is not there; whether it answers.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub fn ask_objects(&self) -> Result<(), LedgerError> {
+        let objects = self.objects(&self.dir, &self.dir.join("tmp"))?;
+        objects.get("log/none")?;
+        Ok(())
+    }
+
     /// The stores of a ledger that is there, with the lock of an embedded one.
     pub(crate) fn stores(&self) -> Result<(Stores, Option<DataDir>), LedgerError> {
         let Some(database) = self.database()? else {

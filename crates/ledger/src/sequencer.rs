@@ -253,6 +253,9 @@ impl Sequencer {
                 .sequenced
                 .store(self.next, Ordering::Relaxed);
             Counters::add(&self.shared.status.groups, 1);
+            for entry in &entries {
+                self.shared.status.kinds.add(entry.place.kind);
+            }
         }
         for (reply, answer) in answers {
             // Whoever asked may have gone; the records stay.

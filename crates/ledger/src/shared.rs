@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use record::{Clock, Entropy, Timestamp};
+use record::{Clock, Entropy, Kind, Timestamp};
 use store::{Journal, MetaStore};
 use tokio::sync::watch;
 
@@ -203,6 +203,28 @@ impl Progress {
     }
 }
 
+/// How many records of each kind were given an index.
+pub(crate) struct Kinds([AtomicU64; Kind::ALL.len()]);
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; Kind::ALL.len()])
+    }
+}
+
+impl Kinds {
+    /// One more.
+    pub(crate) fn add(&self, kind: Kind) {
+        self.0[kind as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Kind, u64)> {
+        let count = |kind: &Kind| (*kind, self.0[*kind as usize].load(Ordering::Relaxed));
+        Kind::ALL.iter().map(count)
+    }
+}
+
 /// What is counted, for `status()`.
 #[derive(Default)]
 pub(crate) struct Counters {
@@ -211,6 +233,7 @@ pub(crate) struct Counters {
     pub(crate) refused: AtomicU64,
     pub(crate) duplicates: AtomicU64,
     pub(crate) overloaded: AtomicU64,
+    pub(crate) kinds: Kinds,
     publish_failures: AtomicU64,
     unavailable: Mutex<Option<String>>,
     last: Mutex<(Option<Timestamp>, Option<String>)>,

@@ -486,6 +486,9 @@ pub(crate) struct Delivered {
 pub(crate) struct Health {
     /// `ok`, or `degraded` where a part below is not.
     pub(crate) status: &'static str,
+    /// The same in a sentence, for people.
+    #[schema(example = "1234 records, 1234 of them published 2 s ago; up for 3600 s; all is well")]
+    pub(crate) summary: String,
     /// This software.
     pub(crate) version: &'static str,
     /// The log's name (C2SP tlog-checkpoint's origin).
@@ -509,6 +512,20 @@ pub(crate) struct Part {
     pub(crate) status: &'static str,
     /// More about it.
     pub(crate) detail: String,
+    /// How long it took to answer, in milliseconds, where it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_ms: Option<f64>,
+}
+
+impl Part {
+    /// A part that was not asked anything.
+    pub(crate) fn new(status: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            latency_ms: None,
+        }
+    }
 }
 
 /// Whether the server is up, or can do its work.

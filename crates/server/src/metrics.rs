@@ -1,22 +1,27 @@
 //! The numbers a Prometheus scrapes: requests, and the ledger as it stands at the scrape.
 //! Nothing personal: no token, run or producer is ever a label.
+//!
+//! docs/operations/metrics.md lists them; a test holds the two against each other.
+
+mod gauges;
 
 use std::fmt;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use ledger::TimestampStatus;
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::cosign::WitnessMetrics;
 use crate::jobs::JobMetrics;
+use crate::process::Process;
 use crate::routes::append;
+use gauges::Gauges;
+pub(crate) use gauges::LedgerNumbers;
 
 /// The media type of what [`Metrics::encode`] writes.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -35,24 +40,8 @@ struct RequestLabels {
     status: u16,
 }
 
-/// The ledger's state at a scrape.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct LedgerNumbers {
-    /// Records that have an index.
-    pub(crate) log_size: u64,
-    /// Records the latest checkpoint covers.
-    pub(crate) published_size: u64,
-    /// Since a checkpoint was last published; `None` where none was since the start.
-    pub(crate) checkpoint_age: Option<Duration>,
-    /// Groups written to the journal since the start.
-    pub(crate) groups: u64,
-    /// Records in those groups.
-    pub(crate) group_records: u64,
-    /// How having checkpoints stamped gets on.
-    pub(crate) timestamps: TimestampStatus,
-    /// Hash tiles read to make proofs, since the ledger was opened.
-    pub(crate) tile_reads: u64,
-}
+/// The label of what has but one.
+type One = [(&'static str, &'static str); 1];
 
 /// All metrics of one server.
 pub(crate) struct Metrics {
@@ -61,6 +50,10 @@ pub(crate) struct Metrics {
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     appended: Counter,
     appends: Appends,
+    stages: Stages,
+    refused_logins: Family<One, Counter>,
+    exported: Family<One, Counter>,
+    integrity_failures: Counter,
     gauges: Gauges,
     witnesses: WitnessMetrics,
     jobs: JobMetrics,
@@ -74,18 +67,10 @@ struct Appends {
     created: Counter,
 }
 
-#[derive(Default)]
-struct Gauges {
-    log_size: Gauge,
-    published_size: Gauge,
-    checkpoint_age: Gauge<f64, AtomicU64>,
-    groups: Counter,
-    group_records: Counter,
-    timestamps: Counter,
-    timestamp_failures: Counter,
-    timestamped_size: Gauge,
-    tile_reads: Counter,
-    memory: Gauge,
+/// How long it takes to get from one stage to the next.
+struct Stages {
+    sequenced: Histogram,
+    published: Histogram,
 }
 
 impl Metrics {
@@ -107,6 +92,11 @@ impl Metrics {
         };
         let appended = Counter::default();
         let gauges = Gauges::default();
+        registry.register(
+            "build",
+            "What runs here",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register_with_unit(
             "http_request_duration",
@@ -114,63 +104,44 @@ impl Metrics {
             Unit::Seconds,
             durations.clone(),
         );
+        let refused_logins = Family::<One, Counter>::default();
+        registry.register(
+            "authentication_failures",
+            "Requests that were answered 401 or 403, by reason",
+            refused_logins.clone(),
+        );
+        let exported = Family::<One, Counter>::default();
+        registry.register_with_unit(
+            "exported",
+            "What was sent to those who read records and documents, by what it was",
+            Unit::Bytes,
+            exported.clone(),
+        );
         registry.register(
             "records_appended",
             "Records recorded over HTTP",
             appended.clone(),
         );
-        registry.register(
-            "log_size",
-            "Records that have an index",
-            gauges.log_size.clone(),
-        );
-        registry.register(
-            "published_size",
-            "Records the latest checkpoint covers",
-            gauges.published_size.clone(),
+        let stages = Family::<One, Histogram, fn() -> Histogram>::new_with_constructor(
+            request_histogram as fn() -> Histogram,
         );
         registry.register_with_unit(
-            "checkpoint_age",
-            "Time since the latest checkpoint was made",
+            "append_stage_duration",
+            "Time to a stage: sequenced from a request's last byte, published from being sequenced",
             Unit::Seconds,
-            gauges.checkpoint_age.clone(),
+            stages.clone(),
         );
+        let stages = Stages {
+            sequenced: stages.get_or_create_owned(&[("stage", "sequenced")]),
+            published: stages.get_or_create_owned(&[("stage", "published")]),
+        };
+        let integrity_failures = Counter::default();
         registry.register(
-            "journal_groups",
-            "Durable writes of the journal",
-            gauges.groups.clone(),
+            "integrity_failures",
+            "Requests that met something kept that is not what was kept",
+            integrity_failures.clone(),
         );
-        registry.register(
-            "journal_group_records",
-            "Records in those writes; over journal_groups it is the mean group",
-            gauges.group_records.clone(),
-        );
-        registry.register(
-            "timestamps",
-            "Timestamps received from the time-stamping authority",
-            gauges.timestamps.clone(),
-        );
-        registry.register(
-            "timestamp_failures",
-            "Requests to it that came to nothing",
-            gauges.timestamp_failures.clone(),
-        );
-        registry.register(
-            "timestamped_size",
-            "Records that the checkpoint stamped last covers",
-            gauges.timestamped_size.clone(),
-        );
-        registry.register(
-            "proof_tile_reads",
-            "Hash tiles read to make proofs",
-            gauges.tile_reads.clone(),
-        );
-        registry.register_with_unit(
-            "process_resident_memory",
-            "Memory of this process",
-            Unit::Bytes,
-            gauges.memory.clone(),
-        );
+        gauges.register(&mut registry);
         let witnesses = WitnessMetrics::register(&mut registry);
         let jobs = JobMetrics::register(&mut registry);
         Self {
@@ -179,6 +150,10 @@ impl Metrics {
             durations,
             appended,
             appends,
+            stages,
+            refused_logins,
+            exported,
+            integrity_failures,
             gauges,
             witnesses,
             jobs,
@@ -219,6 +194,35 @@ impl Metrics {
         self.appended.inc_by(records);
     }
 
+    /// Records of a request have their indices, so long after its last byte.
+    pub(crate) fn sequenced(&self, took: Duration) {
+        self.stages.sequenced.observe(took.as_secs_f64());
+    }
+
+    /// Records are published, so long after they had their indices.
+    pub(crate) fn published(&self, took: Duration) {
+        self.stages.published.observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that was answered 401 or 403, by its problem's code.
+    pub(crate) fn refused_login(&self, code: &str) {
+        let known = LOGIN_CODES.iter().find(|known| **known == code);
+        let reason = known.copied().unwrap_or("other");
+        self.refused_logins
+            .get_or_create(&[("reason", reason)])
+            .inc();
+    }
+
+    /// Counts bytes that are sent of such a thing.
+    pub(crate) fn exported(&self, what: &'static str) -> Counter {
+        self.exported.get_or_create_owned(&[("what", what)])
+    }
+
+    /// Something kept is not what was kept.
+    pub(crate) fn integrity_failure(&self) {
+        self.integrity_failures.inc();
+    }
+
     /// The witnesses' numbers.
     pub(crate) fn witnesses(&self) -> &WitnessMetrics {
         &self.witnesses
@@ -230,31 +234,26 @@ impl Metrics {
     }
 
     /// The exposition text, with the ledger as it is now.
-    pub(crate) fn encode(&self, ledger: LedgerNumbers) -> Result<String, fmt::Error> {
+    pub(crate) fn encode(&self, ledger: &LedgerNumbers) -> Result<String, fmt::Error> {
         let _one = self
             .scrape
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let gauges = &self.gauges;
-        gauges.log_size.set(clamp(ledger.log_size));
-        gauges.published_size.set(clamp(ledger.published_size));
-        gauges.checkpoint_age.set(
-            ledger
-                .checkpoint_age
-                .map_or(f64::NAN, |age| age.as_secs_f64()),
-        );
-        catch_up(&gauges.groups, ledger.groups);
-        catch_up(&gauges.group_records, ledger.group_records);
-        catch_up(&gauges.timestamps, ledger.timestamps.stamped);
-        catch_up(&gauges.timestamp_failures, ledger.timestamps.failures);
-        gauges.timestamped_size.set(clamp(ledger.timestamps.size));
-        catch_up(&gauges.tile_reads, ledger.tile_reads);
-        gauges.memory.set(clamp(resident_memory().unwrap_or(0)));
+        self.gauges.set(ledger);
+        self.gauges.set_process(Process::now());
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)
     }
 }
+
+/// What the problem of a request is called that is let in nowhere.
+const LOGIN_CODES: [&str; 4] = [
+    "unauthenticated",
+    "invalid-token",
+    "forbidden",
+    "foreign-host",
+];
 
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -269,27 +268,10 @@ fn request_histogram() -> Histogram {
     ])
 }
 
-fn clamp(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// The ledger counts itself; its counters are copied by their increase.
-fn catch_up(counter: &Counter, value: u64) {
-    counter.inc_by(value.saturating_sub(counter.get()));
-}
-
-/// Resident bytes of this process, where the system says so in proc(5).
-pub(crate) fn resident_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib * 1_024)
-}
-
 #[cfg(test)]
 mod tests {
+    use ledger::{Status, TimestampStatus};
+
     use super::*;
 
     #[test]
@@ -298,8 +280,15 @@ mod tests {
         metrics.request("GET", "/v1/records/{index}", 404, Duration::from_millis(2));
         metrics.appended(7);
         let numbers = LedgerNumbers {
-            log_size: 9,
-            published_size: 8,
+            status: Status {
+                sequenced: 9,
+                published: 8,
+                tile_reads: 5,
+                ..Status::default()
+            },
+            kinds: vec![("reward.scored", 4)],
+            open_runs: 2,
+            started: 1e9,
             checkpoint_age: Some(Duration::from_millis(1_500)),
             groups: 3,
             group_records: 9,
@@ -309,9 +298,8 @@ mod tests {
                 size: 8,
                 last: None,
             },
-            tile_reads: 5,
         };
-        let first = metrics.encode(numbers).unwrap();
+        let first = metrics.encode(&numbers).unwrap();
         // A second scrape of the same ledger must not count its groups again.
         assert_eq!(
             first
@@ -319,7 +307,7 @@ mod tests {
                 .filter(|line| line.contains("journal"))
                 .collect::<Vec<_>>(),
             metrics
-                .encode(numbers)
+                .encode(&numbers)
                 .unwrap()
                 .lines()
                 .filter(|line| line.contains("journal"))
@@ -337,6 +325,9 @@ mod tests {
             "rlhf_audit_timestamped_size 8",
             "rlhf_audit_journal_group_records_total 9",
             "rlhf_audit_proof_tile_reads_total 5",
+            "rlhf_audit_publish_lag_records 1",
+            r#"rlhf_audit_records_sequenced_total{kind="reward.scored"} 4"#,
+            "rlhf_audit_active_runs 2",
             "# EOF",
         ] {
             assert!(

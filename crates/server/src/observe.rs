@@ -15,9 +15,13 @@ use axum::http::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::auth::{Schemes, admitted};
 use crate::body::{Lent, drain};
+use crate::exports::counted;
+use crate::problem::Refused;
 use crate::router::APPENDS;
 use crate::routes::append;
 use crate::state::State;
@@ -84,30 +88,86 @@ pub(crate) async fn observe(
     let route = matched.as_ref().map_or("none", MatchedPath::as_str);
     let method = known_method(request.method());
 
+    let span = span(&state, (method, route), &id, request.headers());
     let (parts, body) = request.into_parts();
     let (body, held) = Lent::lend(body);
-    let mut response = next.run(Request::from_parts(parts, body)).await;
+    let answer = next.run(Request::from_parts(parts, body));
+    let mut response = answer.instrument(span.clone()).await;
     if !held.drain().await {
         close(&mut response);
     }
-    finish(&state, began, id, (method, route), &mut response);
-    response
+    span.in_scope(|| finish(&state, began, id, (method, route), &mut response));
+    counted(state.metrics(), method, route, response)
 }
 
-/// Appends, without a router before them: [`observe`] for the one route that is asked thousands of times a second.
+/// Around everything that is done for a request: what is logged then carries its id, and its trace where it has one.
+fn span(
+    state: &State,
+    (method, route): (&str, &str),
+    id: &HeaderValue,
+    headers: &HeaderMap,
+) -> Span {
+    // At the level of errors, so that it is there whatever is logged.
+    let span = tracing::error_span!(
+        "request",
+        request_id = id.to_str().unwrap_or(""),
+        trace_id = Empty,
+        otel.name = Empty,
+        otel.kind = Empty,
+        http.request.method = Empty,
+        http.route = Empty,
+        http.response.status_code = Empty,
+    );
+    if let Some(trace) = trace_id(headers) {
+        span.record("trace_id", trace);
+    }
+    if let Some(trace) = state.options().trace {
+        span.record("otel.name", format!("{method} {route}"));
+        span.record("otel.kind", "server");
+        span.record("http.request.method", method);
+        span.record("http.route", route);
+        trace(&span, headers);
+    }
+    span
+}
+
+/// Appends, without a router before them: [`observe`] for the one route that is asked thousands of times a second. They
+/// have a span only where somebody follows traces: one around each would cost more than its record does.
 pub(crate) async fn observe_append(
     state: State,
     peer: IpAddr,
     request: http::Request<Incoming>,
 ) -> Response {
-    let began = Instant::now();
     let id = state.request_ids().of(request.headers());
+    if state.options().trace.is_none() {
+        return answer_append(state, peer, id, request).await;
+    }
+    let span = span(&state, ("POST", append::PATH), &id, request.headers());
+    answer_append(state, peer, id, request)
+        .instrument(span)
+        .await
+}
+
+async fn answer_append(
+    state: State,
+    peer: IpAddr,
+    id: HeaderValue,
+    request: http::Request<Incoming>,
+) -> Response {
+    let began = Instant::now();
     let (parts, mut body) = request.into_parts();
     let peer = Some(peer);
     let answer = match admitted(&state, APPENDS, &parts.headers, Schemes::Bearer, peer).await {
         Ok(holder) => append::append_body(&state, &holder, false, &parts.headers, &mut body).await,
         Err(problem) => Err(problem),
     };
+    if let Err(problem) = &answer
+        && let Some(error) = problem.cause()
+    {
+        let trace_id = trace_id(&parts.headers);
+        let request_id = id.to_str().unwrap_or("");
+        tracing::error!(request_id, trace_id, error, "an append failed");
+    }
     let mut response = answer.into_response();
     if !drain(&mut body).await {
         close(&mut response);
@@ -138,8 +198,19 @@ fn finish(
     } else {
         state.metrics().request(method, route, status, took);
     }
+    if let Some(refused) = response.extensions_mut().remove::<Refused>() {
+        if matches!(status, 401 | 403) {
+            state.metrics().refused_login(&refused.code);
+        }
+        if refused.damage {
+            state.metrics().integrity_failure();
+        }
+    }
+    if state.options().trace.is_some() {
+        Span::current().record("http.response.status_code", status);
+    }
     tracing::debug!(
-        id = id.to_str().unwrap_or(""),
+        request_id = id.to_str().unwrap_or(""),
         method,
         route,
         status,
@@ -153,6 +224,17 @@ fn finish(
             .insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(A_YEAR));
     }
     response.headers_mut().insert(REQUEST_ID, id);
+}
+
+/// The trace that the caller's request belongs to (W3C Trace Context: `00-<trace>-<span>-<flags>`).
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let parent = headers.get("traceparent")?.to_str().ok()?;
+    let mut parts = parent.split('-');
+    let (version, trace) = (parts.next()?, parts.next()?);
+    let hex = |text: &str| text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let sane =
+        version.len() == 2 && version != "ff" && hex(version) && trace.len() == 32 && hex(trace);
+    (sane && trace.bytes().any(|b| b != b'0')).then_some(trace)
 }
 
 fn known_method(method: &axum::http::Method) -> &'static str {
@@ -189,6 +271,30 @@ fn harden(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trace_is_known_by_its_32_digits() {
+        let of = |parent: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", parent.parse().unwrap());
+            trace_id(&headers).map(str::to_owned)
+        };
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        assert_eq!(
+            of(&format!("00-{trace}-00f067aa0ba902b7-01")).as_deref(),
+            Some(trace)
+        );
+        for bad in [
+            "",
+            "00",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-4bf92f-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn a_sane_id_is_kept_and_any_other_replaced() {

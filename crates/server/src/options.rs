@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue};
 
 use crate::address::TrustedProxies;
 use crate::limits::Rate;
@@ -52,7 +52,12 @@ pub struct Options {
     pub queue: Option<jobs::Queue>,
     /// How long requests under way may take to finish once the server is told to stop.
     pub shutdown_grace: Duration,
+    /// Told of each request's span and headers before it is answered, by whoever follows traces.
+    pub trace: Option<Trace>,
 }
+
+/// What is told of a request's span, and of the request's headers.
+pub type Trace = fn(&tracing::Span, &HeaderMap);
 
 impl Default for Options {
     fn default() -> Self {
@@ -79,6 +84,7 @@ impl Default for Options {
             witness_interval: Duration::from_secs(1),
             queue: None,
             shutdown_grace: Duration::from_secs(10),
+            trace: None,
         }
     }
 }

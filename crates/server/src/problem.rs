@@ -35,6 +35,21 @@ pub struct Problem {
     line: Option<usize>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
+    /// What went wrong, for the server's own log.
+    #[serde(skip)]
+    cause: Option<String>,
+    /// It met something kept that is not what was kept.
+    #[serde(skip)]
+    damage: bool,
+}
+
+/// What the answer to a refused request carries for those who count, and no caller sees.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    /// The problem's name.
+    pub(crate) code: String,
+    /// Something kept is not what was kept.
+    pub(crate) damage: bool,
 }
 
 impl Problem {
@@ -49,6 +64,8 @@ impl Problem {
             code,
             line: None,
             retry_after_seconds: None,
+            cause: None,
+            damage: false,
         }
     }
 
@@ -99,11 +116,25 @@ impl Problem {
             source = cause.source();
         }
         tracing::error!(error = text, "request failed");
-        Self::new(
+        let mut problem = Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
             "the server failed to answer; its log says why, under the id in the x-request-id header",
-        )
+        );
+        problem.cause = Some(text);
+        problem
+    }
+
+    /// It met something kept that is not what was kept.
+    #[must_use]
+    pub(crate) fn of_damage(mut self) -> Self {
+        self.damage = true;
+        self
+    }
+
+    /// What went wrong, where that is only for the server's own log.
+    pub(crate) fn cause(&self) -> Option<&str> {
+        self.cause.as_deref()
     }
 
     /// Names the line of the body at fault, from 1.
@@ -141,6 +172,10 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         let mut response = (status, body).into_response();
+        response.extensions_mut().insert(Refused {
+            code: self.code.clone(),
+            damage: self.damage,
+        });
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         if status == StatusCode::UNAUTHORIZED {

@@ -81,6 +81,7 @@ impl From<LedgerError> for Problem {
             LedgerError::Store(error) if error.is_unavailable() => {
                 Self::unavailable("unavailable", error.to_string(), OUTAGE_SECONDS)
             }
+            damage if damage.is_damage() => Self::internal(&damage).of_damage(),
             other => Self::internal(&other),
         }
     }

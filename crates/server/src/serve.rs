@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::Request;
 use axum::response::Response;
@@ -34,6 +34,8 @@ use crate::tls::Tls;
 
 /// The most bytes a request's line and headers may take.
 const MAX_HEADER_BYTES: usize = 64 << 10;
+/// How often it is looked for records to time: what was sequenced in between seems that much younger.
+const SAMPLE: Duration = Duration::from_millis(50);
 
 /// The most connections to health and metrics at an address of their own.
 const OPERATION_CONNECTIONS: usize = 64;
@@ -94,6 +96,7 @@ pub async fn serve_at(
         .witnesses()
         .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(ledger)));
     let keeping = tokio::spawn(keep_books(state.clone()));
+    let timing = tokio::spawn(time_publishing(state.clone()));
     tracing::info!(%address, encrypted = tls.is_some(), "listening");
 
     let (stop, stopped) = watch::channel(());
@@ -125,6 +128,7 @@ pub async fn serve_at(
     tokio::join!(shutdown, main, operation);
 
     keeping.abort();
+    timing.abort();
     // What was written last is signed now, or after the next start's first record.
     let kept = tokio::task::spawn_blocking(move || {
         state.sign_own(Duration::ZERO);
@@ -160,6 +164,26 @@ async fn keep_books(state: State) {
         if let Err(error) = kept.await {
             tracing::error!(%error, "streams at rest could not be signed");
         }
+    }
+}
+
+/// Measures, now and then, how long what has an index waits to be published.
+async fn time_publishing(state: State) {
+    let mut tick = tokio::time::interval(SAMPLE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut measured = state.ledger().status().published;
+    loop {
+        tick.tick().await;
+        let sequenced = state.ledger().status().sequenced;
+        if sequenced <= measured {
+            continue;
+        }
+        let began = Instant::now();
+        if !state.ledger().published(sequenced).await {
+            return;
+        }
+        state.metrics().published(began.elapsed());
+        measured = sequenced;
     }
 }
 

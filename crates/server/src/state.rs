@@ -12,6 +12,7 @@ use record::kinds::ReadPart;
 use record::{RunId, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::api::MAX_PAGE;
 use crate::auth::Holder;
 use crate::body::Room;
 use crate::catalogue::PROBLEMS;
@@ -24,12 +25,15 @@ use crate::mlflow::Tracking;
 use crate::observe::RequestIds;
 use crate::openapi::openapi_json;
 use crate::options::Options;
+use crate::probe::Probes;
 use crate::problem::Problem;
 use crate::reads::Reads;
 use crate::tokens::{Lookup, TokenCache};
 
 /// Attachments that may arrive at one time. Each holds a thread for as long as its sender takes.
 const MAX_UPLOADS: usize = 16;
+/// How long the number of open runs is good for.
+const COUNTED: Duration = Duration::from_secs(30);
 
 /// A ledger, and what the server adds to it. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,6 +60,8 @@ struct Inner {
     tracking: Tracking,
     hooks: Hooks,
     queue: jobs::Queue,
+    probes: Probes,
+    runs: OpenRuns,
     /// When the server started, by the ledger's clock.
     started: Timestamp,
 }
@@ -94,6 +100,33 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// How many runs are open, and when that was counted.
+#[derive(Debug, Default)]
+struct OpenRuns(Mutex<Option<(Instant, u64)>>);
+
+impl OpenRuns {
+    fn fresh(&self) -> Option<u64> {
+        let counted = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.and_then(|(at, count)| (at.elapsed() < COUNTED).then_some(count))
+    }
+
+    fn keep(&self, count: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), count));
+    }
+}
+
+fn count_open_runs(ledger: &Ledger) -> Result<u64, LedgerError> {
+    let (mut after, mut open) = (None, 0);
+    loop {
+        let page = ledger.runs(after, MAX_PAGE)?;
+        open += page.iter().filter(|run| run.status.is_none()).count() as u64;
+        match page.last() {
+            Some(last) if page.len() == MAX_PAGE => after = Some(last.id),
+            _ => return Ok(open),
+        }
+    }
+}
+
 impl State {
     /// The state of a server of `ledger`.
     pub fn new(ledger: Arc<Ledger>, options: Options) -> Self {
@@ -117,6 +150,8 @@ impl State {
                 .queue
                 .clone()
                 .unwrap_or_else(|| jobs::Queue::of(&ledger)),
+            probes: Probes::default(),
+            runs: OpenRuns::default(),
             started,
             room: Room::new(options.body_room),
             appends: Appends::default(),
@@ -211,6 +246,21 @@ impl State {
         let queue = self.0.queue.clone();
         self.blocking(move |_| ask(&queue).map_err(LedgerError::from))
             .await
+    }
+
+    /// What the server depends on.
+    pub(crate) fn probes(&self) -> &Probes {
+        &self.0.probes
+    }
+
+    /// How many runs are open: counted anew every half minute, since it takes a look at each.
+    pub(crate) async fn open_runs(&self) -> Result<u64, Problem> {
+        if let Some(count) = self.0.runs.fresh() {
+            return Ok(count);
+        }
+        let count = self.blocking(count_open_runs).await?;
+        self.0.runs.keep(count);
+        Ok(count)
     }
 
     /// When the server started, by the ledger's clock.

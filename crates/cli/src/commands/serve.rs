@@ -11,10 +11,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::timestamp::Authority;
 use crate::duration::duration;
+use crate::hangup::on_hangup;
 use crate::location::LocationArgs;
+use crate::logging;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
 use crate::work::{WorkArgs, name};
+
+/// How long closing the ledger may take once requests are done, an outage of its database included.
+const CLOSING: Duration = Duration::from_secs(15);
 
 /// Serve a ledger over HTTP
 #[derive(Debug, clap::Args)]
@@ -57,6 +62,9 @@ pub(crate) struct Args {
     /// Let everybody on this machine in as admin; only on a loopback address
     #[arg(long)]
     no_auth: bool,
+    /// How long requests under way may take to finish once the server is told to stop
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, env = "RLHF_AUDIT_SHUTDOWN_GRACE")]
+    shutdown_grace: Duration,
     #[command(flatten)]
     witnesses: WitnessArgs,
     #[command(flatten)]
@@ -178,8 +186,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         queue: Some(tools.queue.clone()),
         no_auth: args.no_auth,
         witness_interval,
+        shutdown_grace: args.shutdown_grace,
         ..server::Options::default()
     };
+    let reloading = Arc::clone(&ledger);
+    on_hangup(move |cli| again(cli, &reloading))?;
     let timestamps = authority
         .map(|authority| ledger.timestamp_every(args.tsa_interval, Box::new(authority)))
         .transpose()
@@ -200,12 +211,15 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         .map_err(Failure::unavailable)?;
     let served = Arc::clone(&ledger);
     let announce = || {
-        eprintln!(
-            "rlhf-audit: serving {} on http://{bound}  (API: /docs, Ctrl-C stops)",
+        logging::announce(&format!(
+            "serving {} on http://{bound}  (API: /docs, Ctrl-C stops)",
             ledger.origin()
-        );
+        ));
     };
-    let stop = until(|| ledger.status().failed.is_some(), announce);
+    let stop = async {
+        until(|| ledger.status().failed.is_some(), announce).await;
+        end_within(args.shutdown_grace + CLOSING);
+    };
     let outcome = server::embedded::run(listener, served, options, stop);
     drop((scheduler, worker));
     ledger.close().map_err(ledger_failure)?;
@@ -213,6 +227,28 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     drop(timestamps);
     outcome.map_err(Failure::unavailable)?;
     Ok(Outcome::True)
+}
+
+/// Ends the process after so long, whatever it waits for then: what was acknowledged is on disk, and what is not
+/// published yet is after the next start.
+fn end_within(bound: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(bound);
+        tracing::error!(
+            seconds = bound.as_secs(),
+            "stopping took too long and was cut short"
+        );
+        std::process::exit(3);
+    });
+}
+
+/// What may change in a server that runs: the first admin's token, from its file.
+fn again(cli: &crate::Cli, ledger: &Ledger) {
+    if let crate::Command::Serve(args) = &cli.command
+        && let Err(error) = first_admin(args, ledger)
+    {
+        tracing::error!(%error, "the admin's token stays as it was");
+    }
 }
 
 /// Resolves on Ctrl-C, on SIGTERM, and when the ledger has failed for good.
@@ -275,22 +311,13 @@ fn first_admin(args: &Args, ledger: &Ledger) -> Result<(), Failure> {
         let (token, _) = ledger
             .create_token("first admin", Role::Admin, None)
             .map_err(ledger_failure)?;
-        eprintln!("rlhf-audit: the first admin's token, shown this once: {token}");
+        logging::announce(&format!(
+            "the first admin's token, shown this once: {token}"
+        ));
     }
     Ok(())
 }
 
 pub(crate) fn start_logging(json: bool) {
-    use std::io::IsTerminal as _;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("RLHF_AUDIT_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    // A second call, as in a test, leaves the first logger in place.
-    let _ = if json || !std::io::stderr().is_terminal() {
-        builder.json().try_init()
-    } else {
-        builder.try_init()
-    };
+    logging::start(json);
 }

@@ -110,11 +110,11 @@ fn introduce(witness: &Witness, address: &SocketAddr, json: bool) {
             println!("{vkey}");
         }
     }
-    eprintln!(
-        "rlhf-audit: witness {} on http://{address} watches {}  (Ctrl-C stops)",
+    crate::logging::announce(&format!(
+        "witness {} on http://{address} watches {}  (Ctrl-C stops)",
         witness.name(),
         logs.join(", ")
-    );
+    ));
 }
 
 fn serve(

@@ -4,6 +4,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod load;
+pub(crate) mod logged;
 pub(crate) mod rewards;
 pub(crate) mod spool;
 pub(crate) mod trainer;
@@ -57,6 +58,11 @@ impl Desk {
             "PORT",
             "RLHF_AUDIT_WITNESS_POLICY",
             "RLHF_AUDIT_REQUIRE_QUORUM",
+            "RLHF_AUDIT_CONFIG",
+            "RLHF_AUDIT_LOG",
+            "RLHF_AUDIT_LOG_FORMAT",
+            "RLHF_AUDIT_LOG_LEVEL",
+            "RUST_LOG",
         ] {
             command.env_remove(variable);
         }

@@ -16,6 +16,7 @@ type Labels = [(&'static str, String); 1];
 #[derive(Default)]
 pub(crate) struct WitnessMetrics {
     last_success: Family<Labels, Gauge<f64, AtomicU64>>,
+    cosignatures: Family<Labels, Counter>,
     failures: Family<Labels, Counter>,
     lag: Family<Labels, Gauge>,
     cosigned: Gauge,
@@ -28,6 +29,11 @@ impl WitnessMetrics {
             "witness_last_success_timestamp_seconds",
             "When a witness last cosigned, in POSIX seconds",
             metrics.last_success.clone(),
+        );
+        registry.register(
+            "witness_cosignatures",
+            "Checkpoints that a witness has cosigned",
+            metrics.cosignatures.clone(),
         );
         registry.register(
             "witness_failures",
@@ -57,9 +63,13 @@ impl WitnessMetrics {
                 let seconds = at.0 as f64 / 1e6;
                 self.last_success.get_or_create(&labels).set(seconds);
             }
-            let failures = self.failures.get_or_create(&labels);
-            failures.inc_by(report.failures.saturating_sub(failures.get()));
-            drop(failures);
+            for (family, count) in [
+                (&self.cosignatures, report.cosignatures),
+                (&self.failures, report.failures),
+            ] {
+                let counter = family.get_or_create(&labels);
+                counter.inc_by(count.saturating_sub(counter.get()));
+            }
             let lag = published.saturating_sub(report.size.unwrap_or(0));
             self.lag.get_or_create(&labels).set(clamp(lag));
         }

@@ -190,9 +190,6 @@ impl Witnesses {
             }),
         };
         let well = self.iter().all(|witness| witness.report().error.is_none());
-        Part {
-            status: if well { "ok" } else { "degraded" },
-            detail,
-        }
+        Part::new(if well { "ok" } else { "degraded" }, detail)
     }
 }

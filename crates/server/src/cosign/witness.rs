@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) last_success: Option<Timestamp>,
     /// The size that it cosigned last.
     pub(crate) size: Option<u64>,
+    /// Requests that brought one.
+    pub(crate) cosignatures: u64,
     /// Requests that brought no cosignature.
     pub(crate) failures: u64,
     /// Why the last one did not.
@@ -146,6 +148,7 @@ impl Witness {
                 if let Some(size) = size {
                     state.knows = Some(size);
                     state.report.size = Some(size);
+                    state.report.cosignatures += 1;
                 }
             }
             Err(why) => {

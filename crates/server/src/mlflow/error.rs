@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use ledger::LedgerError;
 use serde_json::json;
 
-use crate::problem::Problem;
+use crate::problem::{Problem, Refused};
 
 /// A refusal, as MLflow's clients read it.
 #[derive(Debug)]
@@ -101,7 +101,11 @@ impl IntoResponse for Refusal {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         // When to come again, and how to authenticate, are said as everywhere.
         if let Some(problem) = self.problem {
-            let theirs = problem.into_response();
+            let mut theirs = problem.into_response();
+            if let Some(refused) = theirs.extensions_mut().remove::<Refused>() {
+                response.extensions_mut().insert(refused);
+            }
+            let headers = response.headers_mut();
             for name in [RETRY_AFTER, WWW_AUTHENTICATE] {
                 if let Some(value) = theirs.headers().get(&name) {
                     headers.insert(name, value.clone());

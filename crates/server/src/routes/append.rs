@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State as Extracted;
@@ -112,6 +113,7 @@ where
     let (bytes, taken) = body::read_into(body, body::MAX_BODY_BYTES, stall, state.room()).await?;
 
     let length = bytes.len() as u64;
+    let arrived = Instant::now();
     let slow = |begin: &Finder<'_>| begin.find(&bytes).is_some();
     let light = bytes.len() <= INLINE_BYTES && !SLOW.iter().any(slow);
     let alone = state.appends().is_alone() && state.ledger().is_resting();
@@ -147,6 +149,7 @@ where
     {
         meter.appended(new, length);
     }
+    state.metrics().sequenced(arrived.elapsed());
     let status = if new == 0 {
         StatusCode::OK
     } else {

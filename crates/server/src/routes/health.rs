@@ -23,10 +23,11 @@ use crate::state::State;
 )]
 pub(crate) async fn health(Extracted(state): Extracted<State>) -> (StatusCode, Json<Health>) {
     let status = state.ledger().status();
-    let parts = parts(&state, &status);
+    let parts = parts(&state, &status).await;
     let (code, word) = verdict(&parts, "degraded");
     let health = Health {
         status: word,
+        summary: summary(&state, &status, &parts),
         version: env!("CARGO_PKG_VERSION"),
         origin: state.ledger().origin().to_owned(),
         log_size: status.sequenced,
@@ -69,7 +70,7 @@ pub(crate) async fn live() -> Json<Readiness> {
     ),
 )]
 pub(crate) async fn ready(Extracted(state): Extracted<State>) -> (StatusCode, Json<Readiness>) {
-    let parts = parts(&state, &state.ledger().status());
+    let parts = parts(&state, &state.ledger().status()).await;
     let (code, status) = verdict(&parts, "unavailable");
     (code, Json(Readiness { status, parts }))
 }
@@ -85,35 +86,46 @@ fn verdict(
     }
 }
 
-/// What the server needs: a journal that takes records, and a publisher that gets on. Witnesses it
-/// can do without.
-fn parts(state: &State, status: &Status) -> BTreeMap<&'static str, Part> {
+/// What the server needs: a journal that takes records, a publisher that gets on, stores that answer. Witnesses it can
+/// do without.
+async fn parts(state: &State, status: &Status) -> BTreeMap<&'static str, Part> {
     let journal = match status.failed.as_ref().or(status.unavailable.as_ref()) {
-        Some(reason) => Part {
-            status: "failed",
-            detail: reason.clone(),
-        },
-        None => Part {
-            status: "ok",
-            detail: format!("{} requests wait", status.waiting),
-        },
+        Some(reason) => Part::new("failed", reason),
+        None => Part::new("ok", format!("{} requests wait", status.waiting)),
     };
     let publisher = match &status.publish_error {
-        Some(reason) => Part {
-            status: "failed",
-            detail: reason.clone(),
-        },
-        None => Part {
-            status: "ok",
-            detail: format!(
-                "{} records behind",
-                status.sequenced.saturating_sub(status.published)
-            ),
-        },
+        Some(reason) => Part::new("failed", reason),
+        None => {
+            let behind = status.sequenced.saturating_sub(status.published);
+            Part::new("ok", format!("{behind} records behind"))
+        }
     };
     let mut parts = BTreeMap::from([("journal", journal), ("publisher", publisher)]);
+    parts.extend(state.probes().look(&state.ledger_handle()).await);
     if let Some(witnesses) = state.witnesses() {
         parts.insert("witnesses", witnesses.part(state.ledger()));
     }
     parts
+}
+
+/// All of it in a sentence.
+fn summary(state: &State, status: &Status, parts: &BTreeMap<&'static str, Part>) -> String {
+    let age = state.checkpoint_age(status);
+    let age = age.map_or_else(String::new, |age| format!(" {} s ago", age.as_secs()));
+    let ill: Vec<String> = parts
+        .iter()
+        .filter(|(_, part)| part.status != "ok")
+        .map(|(name, part)| format!("{name} {}: {}", part.status, part.detail))
+        .collect();
+    let verdict = if ill.is_empty() {
+        "all is well".to_owned()
+    } else {
+        ill.join("; ")
+    };
+    format!(
+        "{} records, {} of them published{age}; up for {} s; {verdict}",
+        status.sequenced,
+        status.published,
+        state.uptime().as_secs(),
+    )
 }

@@ -22,14 +22,20 @@ pub(crate) async fn metrics(
 ) -> Result<impl IntoResponse, Problem> {
     let status = state.ledger().status();
     let (groups, group_records) = state.groups(&status);
+    let kinds = state.ledger().kinds();
     let numbers = LedgerNumbers {
-        log_size: status.sequenced,
-        published_size: status.published,
         checkpoint_age: state.checkpoint_age(&status),
         groups,
         group_records,
         timestamps: state.ledger().timestamp_status(),
-        tile_reads: status.tile_reads,
+        kinds: kinds
+            .into_iter()
+            .map(|(kind, count)| (kind.name(), count))
+            .collect(),
+        // The index may be out of reach; what is known without it is wanted then most.
+        open_runs: state.open_runs().await.unwrap_or(0),
+        started: state.started().0 as f64 / 1e6,
+        status,
     };
     if let Some(witnesses) = state.witnesses() {
         state.metrics().witnesses().set(witnesses, state.ledger());
@@ -40,7 +46,7 @@ pub(crate) async fn metrics(
     }
     let text = state
         .metrics()
-        .encode(numbers)
+        .encode(&numbers)
         .map_err(|error| Problem::internal(&error))?;
     Ok(([(CONTENT_TYPE, MEDIA_TYPE)], text))
 }

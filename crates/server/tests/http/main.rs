@@ -13,6 +13,7 @@ mod edge;
 mod hooks;
 mod jobs;
 mod limits;
+mod metrics;
 mod mlflow;
 mod operation;
 mod overload;

@@ -34,6 +34,17 @@ fn health_and_metrics_follow_the_log() {
             "{path}"
         );
     }
+    let ready = server.ask("get", "/health/ready", None, None).json();
+    for part in ["index", "objects"] {
+        let part = &ready["parts"][part];
+        assert_eq!(part["status"], "ok", "{ready}");
+        assert!(
+            part["latency_ms"].as_f64().is_some_and(|took| took > 0.0),
+            "{ready}"
+        );
+    }
+    let summary = health["summary"].as_str().unwrap();
+    assert!(summary.ends_with("all is well"), "{summary}");
     let metrics = server.ask("get", "/metrics", None, None).text();
     let value = |name: &str| -> f64 {
         let line = metrics
