@@ -15,10 +15,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("monitor", &["tlog", "record", "verify"]),
     ("import", &["record"]),
     ("report", &["tlog", "record"]),
+    ("watch", &["record"]),
     ("client", &["tlog", "record", "verify"]),
     ("ledger", &["tlog", "record", "store", "verify"]),
     // What platforms tell by webhook is read as their exports are.
-    ("server", &["tlog", "record", "import", "ledger", "report"]),
+    (
+        "server",
+        &["tlog", "record", "import", "ledger", "report", "watch"],
+    ),
     // The native half of the SDK: a client, and a ledger in the process where there is no server.
     (
         "python",

@@ -53,6 +53,7 @@ mod ticket;
 mod timestamps;
 mod tokens;
 mod tree;
+mod watching;
 pub mod witness;
 
 pub use accept::{MAX_REQUEST_BYTES, MAX_REQUEST_RECORDS};

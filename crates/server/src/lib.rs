@@ -31,6 +31,7 @@ mod service;
 mod state;
 mod stream;
 mod tokens;
+mod watching;
 pub mod witness;
 
 pub use auth::Access;
@@ -44,3 +45,4 @@ pub use problem::Problem;
 pub use router::{ROUTES, RouteRule, router};
 pub use serve::serve;
 pub use state::State;
+pub use watch::Settings as WatchSettings;

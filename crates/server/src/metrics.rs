@@ -16,6 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::cosign::WitnessMetrics;
 use crate::routes::append;
+use crate::watching::FindingMetrics;
 
 /// The media type of what [`Metrics::encode`] writes.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -62,6 +63,7 @@ pub(crate) struct Metrics {
     appends: Appends,
     gauges: Gauges,
     witnesses: WitnessMetrics,
+    findings: FindingMetrics,
     /// Scrapes write the gauges and read them back; two at once would mix their numbers.
     scrape: Mutex<()>,
 }
@@ -170,6 +172,7 @@ impl Metrics {
             gauges.memory.clone(),
         );
         let witnesses = WitnessMetrics::register(&mut registry);
+        let findings = FindingMetrics::register(&mut registry);
         Self {
             registry,
             requests,
@@ -178,6 +181,7 @@ impl Metrics {
             appends,
             gauges,
             witnesses,
+            findings,
             scrape: Mutex::new(()),
         }
     }
@@ -218,6 +222,11 @@ impl Metrics {
     /// The witnesses' numbers.
     pub(crate) fn witnesses(&self) -> &WitnessMetrics {
         &self.witnesses
+    }
+
+    /// The watch's numbers.
+    pub(crate) fn findings(&self) -> &FindingMetrics {
+        &self.findings
     }
 
     /// The exposition text, with the ledger as it is now.

@@ -26,6 +26,8 @@ pub struct Options {
     pub published_wait: Duration,
     /// How often witnesses are asked to cosign what is new, where the ledger has a witness policy.
     pub witness_interval: Duration,
+    /// The thresholds of the rules that watch over training; `None`: nobody watches.
+    pub watch: Option<watch::Settings>,
     /// How long requests under way may take to finish once the server is told to stop.
     pub shutdown_grace: Duration,
 }
@@ -42,6 +44,7 @@ impl Default for Options {
             write_stall: Duration::from_secs(30),
             published_wait: Duration::from_secs(10),
             witness_interval: Duration::from_secs(1),
+            watch: Some(watch::Settings::default()),
             shutdown_grace: Duration::from_secs(10),
         }
     }

@@ -12,7 +12,8 @@ use crate::mlflow;
 use crate::observe::observe;
 use crate::problem::Problem;
 use crate::routes::{
-    append, attachments, bundle, card, health, hooks, log, metrics, pages, records, runs, tokens,
+    append, attachments, bundle, card, findings, health, hooks, log, metrics, pages, records, runs,
+    tokens,
 };
 use crate::state::State;
 
@@ -82,6 +83,7 @@ routes! {
     get "/v1/records" READS records::list;
     get "/v1/records/{index}" READS records::one;
     get "/v1/records/{index}/proof" ANYONE records::proof;
+    get "/v1/findings" READS findings::list;
     put "/v1/attachments/{sha256}" APPENDS attachments::put;
     get "/v1/attachments/{sha256}" READS attachments::read;
     post "/v1/hooks" ADMIN hooks::create;

@@ -4,6 +4,7 @@ pub(crate) mod append;
 pub(crate) mod attachments;
 pub(crate) mod bundle;
 pub(crate) mod card;
+pub(crate) mod findings;
 pub(crate) mod health;
 pub(crate) mod hooks;
 pub(crate) mod log;

@@ -26,6 +26,7 @@ use crate::options::Options;
 use crate::own::REST;
 use crate::service::Requests;
 use crate::state::State;
+use crate::watching::Watcher;
 
 /// The most bytes a request's line and headers may take.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -52,13 +53,27 @@ pub async fn serve(
         grace: options.shutdown_grace,
     };
     let state = State::new(Arc::clone(&ledger), options);
+    let watcher = state.options().watch.clone().map(|settings| {
+        let findings = state.metrics().findings().clone();
+        Arc::new(Watcher::new(&ledger, settings, findings))
+    });
+    let watching = watcher
+        .as_ref()
+        .map(|watcher| tokio::spawn(Arc::clone(watcher).run(Arc::clone(&ledger))));
     let asking = state
         .witnesses()
-        .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(ledger)));
+        .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(Arc::clone(&ledger))));
     let signing = tokio::spawn(sign_at_rest(state.clone()));
     tracing::info!(%address, "listening");
     accept(listener, Requests::new(state.clone()), limits, shutdown).await;
     signing.abort();
+    if let (Some(watching), Some(watcher)) = (watching, watcher) {
+        watching.abort();
+        let stopped = tokio::task::spawn_blocking(move || watcher.stop(&ledger)).await;
+        if let Ok(Err(error)) = stopped {
+            tracing::warn!(%error, "what the watch knows was not kept; it reads the log again");
+        }
+    }
     // What was written last is signed now, or after the next start's first record.
     let signed = tokio::task::spawn_blocking(move || state.sign_own(Duration::ZERO));
     if let Err(error) = signed.await {

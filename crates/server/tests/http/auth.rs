@@ -34,6 +34,7 @@ const TABLE: &str = "
     get    /v1/records                 RA
     get    /v1/records/{index}         RA
     get    /v1/records/{index}/proof   PRA
+    get    /v1/findings                RA
     put    /v1/attachments/{sha256}    PA
     get    /v1/attachments/{sha256}    RA
     post   /v1/hooks                   A

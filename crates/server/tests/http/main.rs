@@ -8,6 +8,7 @@
 mod attachments;
 mod auth;
 mod bad_input;
+mod findings;
 mod hooks;
 mod mlflow;
 mod operation;
