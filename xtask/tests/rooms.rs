@@ -15,6 +15,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("monitor", &["tlog", "record", "verify"]),
     ("import", &["record"]),
     ("report", &["tlog", "record"]),
+    ("watch", &["record"]),
     ("client", &["tlog", "record", "verify"]),
     ("ledger", &["tlog", "record", "store", "verify"]),
     ("jobs", &["tlog", "record", "store", "ledger", "report"]),
@@ -22,7 +23,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "tlog", "record", "import", "store", "ledger", "report", "jobs",
+            "tlog", "record", "import", "store", "ledger", "report", "jobs", "watch",
         ],
     ),
     // The native half of the SDK: a client, and a ledger in the process where there is no server.

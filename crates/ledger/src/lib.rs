@@ -54,6 +54,7 @@ mod ticket;
 mod timestamps;
 mod tokens;
 mod tree;
+mod watching;
 pub mod witness;
 mod work;
 

@@ -373,3 +373,20 @@ fn a_publisher_that_was_frozen_past_its_lease_changes_nothing_when_it_wakes() {
         }
     }
 }
+
+/// I27: of several servers one watches at a time, and the next goes on from what it knew.
+#[test]
+fn one_server_watches_at_a_time_and_the_next_knows_what_it_kept() {
+    const TURN: Duration = Duration::from_mins(1);
+    let site = Site::new();
+    let (a, b) = (site.create(), site.open());
+    let (first, second) = (a.watcher(), b.watcher());
+    assert_ne!(first, second);
+    assert!(a.may_watch(&first, TURN).unwrap());
+    assert!(!b.may_watch(&second, TURN).unwrap());
+    assert!(a.may_watch(&first, TURN).unwrap());
+    a.keep_watch(b"what is known").unwrap();
+    a.end_watch(&first).unwrap();
+    assert!(b.may_watch(&second, TURN).unwrap());
+    assert_eq!(b.watch_kept().unwrap().unwrap(), b"what is known");
+}

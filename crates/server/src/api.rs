@@ -116,6 +116,56 @@ pub(crate) struct RecordParams {
     pub(crate) limit: Option<usize>,
 }
 
+/// Something that looked odd.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Finding {
+    /// The index of its record.
+    pub(crate) index: u64,
+    /// When it was recorded.
+    pub(crate) time: String,
+    /// The rule: `kl-drift`, `run-stalled`, `clock-skew`, ….
+    pub(crate) rule: String,
+    /// More precisely: `up` or `down`, `a` or `b`, ….
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) detail: Option<String>,
+    /// The run it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) run: Option<String>,
+    /// The stream it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) stream: Option<String>,
+    /// `info`, `warning` or `critical`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) severity: Option<String>,
+    /// The log indices of the records that show it.
+    pub(crate) evidence: Vec<u64>,
+}
+
+/// One page of findings, by index.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FindingPage {
+    /// The findings.
+    pub(crate) findings: Vec<Finding>,
+    /// Ask for more with this as `after`; null at the end. A page may hold fewer than asked for and not be the last.
+    pub(crate) next: Option<u64>,
+}
+
+/// Which findings to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct FindingParams {
+    /// Only about this run: its id.
+    pub(crate) run: Option<String>,
+    /// Only of this rule.
+    pub(crate) rule: Option<String>,
+    /// Only with an index greater than this: the `next` of the page before.
+    pub(crate) after: Option<u64>,
+    /// At most this many, 1 to 1,000; 100 where nothing is said.
+    #[param(minimum = 1, maximum = 1000)]
+    pub(crate) limit: Option<usize>,
+}
+
 /// A run to be started on the server's own stream.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

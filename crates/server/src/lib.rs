@@ -40,6 +40,7 @@ mod state;
 mod stream;
 mod tls;
 mod tokens;
+mod watching;
 pub mod witness;
 
 pub use ::jobs::cards;
@@ -57,3 +58,4 @@ pub use router::{ROUTES, RouteRule, router};
 pub use serve::{Listeners, serve, serve_at};
 pub use state::State;
 pub use tls::{Tls, TlsError};
+pub use watch::Settings as WatchSettings;

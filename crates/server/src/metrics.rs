@@ -20,6 +20,7 @@ use crate::cosign::WitnessMetrics;
 use crate::jobs::JobMetrics;
 use crate::process::Process;
 use crate::routes::append;
+use crate::watching::FindingMetrics;
 use gauges::Gauges;
 pub(crate) use gauges::LedgerNumbers;
 
@@ -57,6 +58,7 @@ pub(crate) struct Metrics {
     gauges: Gauges,
     witnesses: WitnessMetrics,
     jobs: JobMetrics,
+    findings: FindingMetrics,
     /// Scrapes write the gauges and read them back; two at once would mix their numbers.
     scrape: Mutex<()>,
 }
@@ -144,6 +146,7 @@ impl Metrics {
         gauges.register(&mut registry);
         let witnesses = WitnessMetrics::register(&mut registry);
         let jobs = JobMetrics::register(&mut registry);
+        let findings = FindingMetrics::register(&mut registry);
         Self {
             registry,
             requests,
@@ -157,6 +160,7 @@ impl Metrics {
             gauges,
             witnesses,
             jobs,
+            findings,
             scrape: Mutex::new(()),
         }
     }
@@ -231,6 +235,11 @@ impl Metrics {
     /// The jobs' numbers.
     pub(crate) fn jobs(&self) -> &JobMetrics {
         &self.jobs
+    }
+
+    /// The watch's numbers.
+    pub(crate) fn findings(&self) -> &FindingMetrics {
+        &self.findings
     }
 
     /// The exposition text, with the ledger as it is now.

@@ -26,6 +26,7 @@ use crate::routes;
         routes::records::list,
         routes::records::one,
         routes::records::proof,
+        routes::findings::list,
         routes::attachments::put,
         routes::attachments::read,
         routes::runs::create,

@@ -50,6 +50,8 @@ pub struct Options {
     pub witness_interval: Duration,
     /// Where jobs are added and seen; by default the ledger's own, which workers look through.
     pub queue: Option<jobs::Queue>,
+    /// The thresholds of the rules that watch over training; `None`: nobody watches.
+    pub watch: Option<watch::Settings>,
     /// How long requests under way may take to finish once the server is told to stop.
     pub shutdown_grace: Duration,
     /// Told of each request's span and headers before it is answered, by whoever follows traces.
@@ -83,6 +85,7 @@ impl Default for Options {
             published_wait: Duration::from_secs(10),
             witness_interval: Duration::from_secs(1),
             queue: None,
+            watch: Some(watch::Settings::default()),
             shutdown_grace: Duration::from_secs(10),
             trace: None,
         }

@@ -17,8 +17,8 @@ use crate::observe::{REQUEST_ID, observe};
 use crate::options::Options;
 use crate::problem::Problem;
 use crate::routes::{
-    append, approvals, attachments, bundle, card, health, hooks, jobs, log, metrics, pages,
-    records, runs, tokens,
+    append, approvals, attachments, bundle, card, findings, health, hooks, jobs, log, metrics,
+    pages, records, runs, tokens,
 };
 use crate::state::State;
 
@@ -42,8 +42,8 @@ const PROOF: Access = Access::Proof;
 const ADMIN: Access = Access::Roles(&[Role::Admin]);
 /// Whom something is given to read; of an auditor, the handler asks what is within its reach.
 const READS: Access = Access::Roles(&[Role::Reader, Role::Auditor, Role::Admin]);
-/// What is done behind the log is nothing of a run's.
-const JOBS: Access = Access::Roles(&[Role::Reader, Role::Admin]);
+/// What spans all runs and is no part that an auditor's token could name.
+const OVERVIEW: Access = Access::Roles(&[Role::Reader, Role::Admin]);
 /// Who may append.
 pub(crate) const APPENDS: Access = Access::Roles(&[Role::Producer, Role::Admin]);
 /// Where a run stands, which a producer that goes on after a break has to know.
@@ -105,6 +105,7 @@ routes! {
     get "/v1/records" READS records::list;
     get "/v1/records/{index}" READS records::one;
     get "/v1/records/{index}/proof" ANYONE records::proof;
+    get "/v1/findings" OVERVIEW findings::list;
     put "/v1/attachments/{sha256}" APPENDS attachments::put;
     get "/v1/attachments/{sha256}" READS attachments::read;
     post "/v1/hooks" ADMIN hooks::create;
@@ -112,8 +113,8 @@ routes! {
     post "/v1/hooks/{name}" PROOF hooks::deliver;
     delete "/v1/hooks/{name}" ADMIN hooks::remove;
     post "/v1/jobs" ADMIN jobs::add;
-    get "/v1/jobs" JOBS jobs::list;
-    get "/v1/jobs/{id}" JOBS jobs::one;
+    get "/v1/jobs" OVERVIEW jobs::list;
+    get "/v1/jobs/{id}" OVERVIEW jobs::one;
     post "/v1/jobs/{id}/requeue" ADMIN jobs::requeue;
     post "/v1/tokens" ADMIN tokens::create;
     get "/v1/tokens" ADMIN tokens::list;

@@ -5,6 +5,7 @@ pub(crate) mod approvals;
 pub(crate) mod attachments;
 pub(crate) mod bundle;
 pub(crate) mod card;
+pub(crate) mod findings;
 pub(crate) mod health;
 pub(crate) mod hooks;
 pub(crate) mod jobs;

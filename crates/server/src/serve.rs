@@ -31,6 +31,7 @@ use crate::router::operation;
 use crate::service::Requests;
 use crate::state::State;
 use crate::tls::Tls;
+use crate::watching::Watcher;
 
 /// The most bytes a request's line and headers may take.
 const MAX_HEADER_BYTES: usize = 64 << 10;
@@ -92,9 +93,16 @@ pub async fn serve_at(
     };
     let tls = options.tls.clone();
     let state = State::new(Arc::clone(&ledger), options);
+    let watcher = state.options().watch.clone().map(|settings| {
+        let findings = state.metrics().findings().clone();
+        Arc::new(Watcher::new(&ledger, settings, findings))
+    });
+    let watching = watcher
+        .as_ref()
+        .map(|watcher| tokio::spawn(Arc::clone(watcher).run(Arc::clone(&ledger))));
     let asking = state
         .witnesses()
-        .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(ledger)));
+        .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(Arc::clone(&ledger))));
     let keeping = tokio::spawn(keep_books(state.clone()));
     let timing = tokio::spawn(time_publishing(state.clone()));
     tracing::info!(%address, encrypted = tls.is_some(), "listening");
@@ -129,6 +137,13 @@ pub async fn serve_at(
 
     keeping.abort();
     timing.abort();
+    if let (Some(watching), Some(watcher)) = (watching, watcher) {
+        watching.abort();
+        let stopped = tokio::task::spawn_blocking(move || watcher.stop(&ledger)).await;
+        if let Ok(Err(error)) = stopped {
+            tracing::warn!(%error, "what the watch knows was not kept; it reads the log again");
+        }
+    }
     // What was written last is signed now, or after the next start's first record.
     let kept = tokio::task::spawn_blocking(move || {
         state.sign_own(Duration::ZERO);

@@ -81,6 +81,8 @@ pub(crate) struct Args {
     /// Leave the schedules to `rlhf-audit scheduler`
     #[arg(long, env = "RLHF_AUDIT_NO_SCHEDULER")]
     no_scheduler: bool,
+    #[command(flatten)]
+    watch: WatchArgs,
 }
 
 /// Who is asked to cosign what is published.
@@ -101,6 +103,34 @@ struct WitnessArgs {
     /// the same
     #[arg(long, env = "RLHF_AUDIT_REQUIRE_QUORUM")]
     require_quorum: bool,
+}
+
+/// What is looked at while runs train.
+#[derive(Debug, clap::Args)]
+struct WatchArgs {
+    /// Thresholds of the rules that watch over training, in JSON (docs/operations/watching.md); what it leaves out is as
+    /// by default
+    #[arg(long, value_name = "FILE", env = "RLHF_AUDIT_WATCH_SETTINGS")]
+    watch_settings: Option<PathBuf>,
+    /// Do not watch over training: no findings are raised
+    #[arg(long, conflicts_with = "watch_settings")]
+    no_watch: bool,
+}
+
+impl WatchArgs {
+    fn settings(&self) -> Result<Option<server::WatchSettings>, Failure> {
+        if self.no_watch {
+            return Ok(None);
+        }
+        let Some(path) = &self.watch_settings else {
+            return Ok(Some(server::WatchSettings::default()));
+        };
+        let bytes = std::fs::read(path)
+            .map_err(|e| Failure::unavailable(format!("cannot read {}: {e}", path.display())))?;
+        server::WatchSettings::from_json(&bytes)
+            .map(Some)
+            .map_err(|e| Failure::input(format!("{}: {e}", path.display())))
+    }
 }
 
 impl WitnessArgs {
@@ -168,6 +198,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     };
     let witness_interval = args.witnesses.interval()?;
     let plan = args.work.plan()?;
+    let watch = args.watch.settings()?;
     let ledger = if args.location.exists()? {
         args.location.open_with(options)?
     } else {
@@ -187,6 +218,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         no_auth: args.no_auth,
         witness_interval,
         shutdown_grace: args.shutdown_grace,
+        watch,
         ..server::Options::default()
     };
     let reloading = Arc::clone(&ledger);

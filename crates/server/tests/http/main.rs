@@ -10,6 +10,7 @@ mod attachments;
 mod auth;
 mod bad_input;
 mod edge;
+mod findings;
 mod hooks;
 mod jobs;
 mod limits;

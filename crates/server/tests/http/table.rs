@@ -36,6 +36,7 @@ const TABLE: &str = "
     get    /v1/records                 RUA
     get    /v1/records/{index}         RUA
     get    /v1/records/{index}/proof   PRUWA
+    get    /v1/findings                RA
     put    /v1/attachments/{sha256}    PA
     get    /v1/attachments/{sha256}    RUA
     post   /v1/hooks                   A
