@@ -116,7 +116,7 @@ fn count(state: &State, request: &Request) -> Result<(), Problem> {
     let limits = state.limits();
     match peer(request) {
         Some(peer) if limits.counts_addresses() => {
-            limits.from_address(state.client_address(peer, request.headers()))
+            limits.count_address(state.client_address(peer, request.headers()))
         }
         _ => Ok(()),
     }

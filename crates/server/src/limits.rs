@@ -37,8 +37,9 @@ pub struct Rate {
 
 impl Rate {
     fn bucket(self) -> Bucket {
-        let burst = f64::from(self.burst.max(1));
-        Bucket::new(burst, Duration::from_secs_f64(burst / self.per_second))
+        let burst = self.burst.max(1);
+        let period = Duration::try_from_secs_f64(f64::from(burst) / self.per_second);
+        Bucket::new(burst.into(), period.unwrap_or(Duration::MAX))
     }
 }
 
@@ -49,19 +50,24 @@ pub(crate) struct Bucket {
     full_at: AtomicU64,
     /// How long an empty one takes to fill.
     period: u64,
-    /// What one unit takes of that.
-    unit: f64,
+    /// How much it holds.
+    capacity: u64,
 }
 
 impl Bucket {
     /// A full one, that holds so much and takes so long to fill.
-    pub(crate) fn new(capacity: f64, period: Duration) -> Self {
-        let period = nanos(period).min(EPOCH);
+    pub(crate) fn new(capacity: u64, period: Duration) -> Self {
         Self {
             full_at: AtomicU64::new(0),
-            period,
-            unit: period as f64 / capacity,
+            period: nanos(period).clamp(1, EPOCH),
+            capacity: capacity.max(1),
         }
+    }
+
+    /// How long so much takes to come back.
+    fn cost(&self, amount: u64) -> u64 {
+        let cost = u128::from(self.period) * u128::from(amount) / u128::from(self.capacity);
+        u64::try_from(cost).unwrap_or(u64::MAX)
     }
 
     /// How long until something is left; `None`: something is.
@@ -71,15 +77,15 @@ impl Bucket {
         let empty_until = full_at.saturating_sub(self.period);
         // A unit has to be there whole.
         let left = now.saturating_sub(empty_until);
-        let needed = (self.unit as u64).clamp(1, self.period.max(1));
+        let needed = self.cost(1).max(1);
         (full_at > now && left < needed)
             .then(|| Duration::from_nanos(empty_until.saturating_add(needed).saturating_sub(now)))
     }
 
     /// Takes so much, of what is not there too.
-    pub(crate) fn take(&self, now: u64, amount: f64) {
+    pub(crate) fn take(&self, now: u64, amount: u64) {
         let now = EPOCH.saturating_add(now);
-        let cost = (self.unit * amount) as u64;
+        let cost = self.cost(amount);
         let _ = self
             .full_at
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |full_at| {
@@ -122,7 +128,7 @@ impl Meter {
         if let Some(rest) = requests.empty_for(now) {
             return Err(too_many(rest, "this token asks more often than it may"));
         }
-        requests.take(now, 1.0);
+        requests.take(now, 1);
         Ok(())
     }
 
@@ -156,18 +162,21 @@ impl Meter {
         let now = self.now();
         for (bucket, amount) in [(&self.records, records), (&self.bytes, bytes)] {
             if let Some(bucket) = bucket {
-                bucket.take(now, amount as f64);
+                bucket.take(now, amount);
             }
         }
     }
 }
+
+/// By token, with the quota that each is of.
+type Meters = HashMap<String, (Option<Quota>, Arc<Meter>)>;
 
 /// All that is counted.
 #[derive(Debug)]
 pub(crate) struct Limits {
     began: Instant,
     identities: Option<Rate>,
-    meters: Mutex<HashMap<String, (Option<Quota>, Arc<Meter>)>>,
+    meters: Mutex<Meters>,
     requests: Option<Addresses>,
     failures: Addresses,
 }
@@ -197,7 +206,7 @@ impl Limits {
         if meters.len() >= MAX_REMEMBERED {
             meters.clear();
         }
-        let daily = |amount: Option<u64>| amount.map(|amount| Bucket::new(amount as f64, DAY));
+        let daily = |amount: Option<u64>| amount.map(|amount| Bucket::new(amount, DAY));
         let meter = Arc::new(Meter {
             began: self.began,
             requests: self.identities.map(Rate::bucket),
@@ -217,7 +226,7 @@ impl Limits {
     ///
     /// # Errors
     /// 429: there were too many from there.
-    pub(crate) fn from_address(&self, address: IpAddr) -> Result<(), Problem> {
+    pub(crate) fn count_address(&self, address: IpAddr) -> Result<(), Problem> {
         let Some(requests) = &self.requests else {
             return Ok(());
         };
@@ -273,7 +282,7 @@ impl Addresses {
         if let Some(bucket) = buckets.get(&network(address)) {
             let rest = bucket.empty_for(now);
             if rest.is_none() && take {
-                bucket.take(now, 1.0);
+                bucket.take(now, 1);
             }
             return rest;
         }
@@ -286,7 +295,7 @@ impl Addresses {
     fn take(&self, address: IpAddr, now: u64) {
         let mut buckets = self.lock();
         match buckets.get(&network(address)) {
-            Some(bucket) => bucket.take(now, 1.0),
+            Some(bucket) => bucket.take(now, 1),
             None => self.add(&mut buckets, address, now),
         }
     }
@@ -300,7 +309,7 @@ impl Addresses {
             }
         }
         let bucket = self.rate.bucket();
-        bucket.take(now, 1.0);
+        bucket.take(now, 1);
         buckets.insert(network(address), bucket);
     }
 
@@ -331,7 +340,8 @@ fn too_many(rest: Duration, why: &str) -> Problem {
 }
 
 fn seconds(rest: Duration) -> u32 {
-    rest.min(MAX_REST).as_secs_f64().ceil().max(1.0) as u32
+    let seconds = rest.min(MAX_REST).as_millis().div_ceil(1_000);
+    u32::try_from(seconds).unwrap_or(u32::MAX).max(1)
 }
 
 #[cfg(test)]
@@ -350,18 +360,18 @@ mod tests {
         let mut now = 100 * SECOND;
         for taken in 0..3 {
             assert_eq!(bucket.empty_for(now), None, "{taken}");
-            bucket.take(now, 1.0);
+            bucket.take(now, 1);
         }
         assert_eq!(bucket.empty_for(now), Some(Duration::from_millis(500)));
         now += SECOND / 2;
         assert_eq!(bucket.empty_for(now), None);
-        bucket.take(now, 1.0);
+        bucket.take(now, 1);
         assert!(bucket.empty_for(now).is_some());
         // Rest gives back the burst, and no more.
         now += 60 * SECOND;
         for _ in 0..3 {
             assert_eq!(bucket.empty_for(now), None);
-            bucket.take(now, 1.0);
+            bucket.take(now, 1);
         }
         assert!(bucket.empty_for(now).is_some());
     }
@@ -369,19 +379,19 @@ mod tests {
     /// From the first moment on, however long it takes to fill.
     #[test]
     fn a_new_bucket_is_full() {
-        let bucket = Bucket::new(3.0, DAY);
+        let bucket = Bucket::new(3, DAY);
         for _ in 0..3 {
             assert_eq!(bucket.empty_for(5), None);
-            bucket.take(5, 1.0);
+            bucket.take(5, 1);
         }
         assert_eq!(bucket.empty_for(5), Some(DAY / 3));
     }
 
     #[test]
     fn what_is_larger_than_the_bucket_passes_once_and_is_paid_for() {
-        let bucket = Bucket::new(10.0, Duration::from_secs(10));
+        let bucket = Bucket::new(10, Duration::from_secs(10));
         assert_eq!(bucket.empty_for(0), None);
-        bucket.take(0, 25.0);
+        bucket.take(0, 25);
         assert_eq!(bucket.empty_for(0), Some(Duration::from_secs(16)));
         assert_eq!(bucket.empty_for(16 * SECOND), None);
     }
@@ -425,6 +435,6 @@ mod tests {
         limits.failed(address("10.0.0.1"));
         assert!(limits.may_try(address("10.0.0.1")).is_err());
         // Without a rate for addresses they are not counted.
-        limits.from_address(address("10.0.0.1")).unwrap();
+        limits.count_address(address("10.0.0.1")).unwrap();
     }
 }

@@ -216,7 +216,7 @@ mod tests {
                 .unwrap();
         }
         assert!(reads.due(at, true).is_empty());
-        for number in 0..MAX_SPANS as u64 + 1 {
+        for number in 0..=MAX_SPANS as u64 {
             let span = Some((number * 10, 1));
             reads
                 .note(&auditor(), ReadPart::Records, None, span, at)

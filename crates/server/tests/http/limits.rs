@@ -20,7 +20,7 @@ fn too_many(answer: &Answer, expected: &str) {
 fn token(server: &Server, wanted: &WantedToken) -> String {
     match server.client(&server.admin).issue_token(wanted).unwrap() {
         client::IssuedToken::Made(token) => token.token,
-        asked => panic!("{asked:?}"),
+        client::IssuedToken::Asked(asked) => panic!("{asked:?}"),
     }
 }
 
@@ -84,10 +84,7 @@ fn bytes_are_counted_too_and_have_to_be_announced() {
     let small = token(&server, &wanted);
     let put = |byte: u8| {
         let bytes = vec![byte; 2_000];
-        let name: String = tlog::sha256(&bytes)
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let name = record::Sha256(tlog::sha256(&bytes));
         let path = format!("/v1/attachments/{name}");
         server.send("put", &path, Some(&small), None, &bytes)
     };
