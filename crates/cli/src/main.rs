@@ -31,6 +31,8 @@ mod settings;
 mod spooled;
 #[cfg(feature = "full")]
 mod stop;
+#[cfg(feature = "full")]
+mod traces;
 
 use std::process::ExitCode;
 

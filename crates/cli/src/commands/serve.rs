@@ -15,6 +15,7 @@ use crate::location::LocationArgs;
 use crate::logging;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
+use crate::traces;
 
 /// How long closing the ledger may take once requests are done, an outage of its database included.
 const CLOSING: Duration = Duration::from_secs(15);
@@ -168,6 +169,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         no_auth: args.no_auth,
         witness_interval,
         shutdown_grace: args.shutdown_grace,
+        trace: traces::follows(),
         ..server::Options::default()
     };
     let reloading = Arc::clone(&ledger);
@@ -191,6 +193,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     ledger.close().map_err(ledger_failure)?;
     // After the last checkpoint: it gets one too.
     drop(timestamps);
+    traces::finish();
     outcome.map_err(Failure::unavailable)?;
     Ok(Outcome::True)
 }
