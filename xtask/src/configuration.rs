@@ -1,5 +1,6 @@
 //! The JSON Schema of the configuration file, as the binary prints it, and the table of its keys.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -66,7 +67,11 @@ fn table(schema: &Value) -> String {
             ""
         };
         let (variable, what) = (text("x-variable"), text("description"));
-        table += &format!("| `{name}` | `{variable}` | {default} | {what}{secret} |\n");
+        // Writing to a string never fails.
+        let _ = writeln!(
+            table,
+            "| `{name}` | `{variable}` | {default} | {what}{secret} |"
+        );
     }
     table
 }

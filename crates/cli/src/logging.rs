@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use crate::environment::SystemClock;
+use crate::traces;
 
 /// What is logged where nobody says.
 const LEVEL: &str = "info";
@@ -42,6 +43,15 @@ pub(crate) struct LogArgs {
         env = "RLHF_AUDIT_LOG_LEVEL"
     )]
     log_level: Option<String>,
+    /// Send traces of requests to the OpenTelemetry collector at this URL (OTLP over HTTP), such as
+    /// http://localhost:4318
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    )]
+    otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,6 +70,7 @@ fn level(text: &str) -> Result<String, String> {
 static ARGS: Mutex<LogArgs> = Mutex::new(LogArgs {
     log_format: None,
     log_level: None,
+    otlp_endpoint: None,
 });
 static STARTED: OnceLock<(Format, reload::Handle<EnvFilter, Registry>)> = OnceLock::new();
 
@@ -81,7 +92,13 @@ pub(crate) fn start(json: bool) {
         .log_format
         .unwrap_or(if plain { Format::Text } else { Format::Json });
     let (filter, handle) = reload::Layer::new(filter(&args));
-    let subscriber = tracing_subscriber::registry().with(filter);
+    let endpoint = args.otlp_endpoint.as_deref().filter(|url| !url.is_empty());
+    let (tracer, refused) = match endpoint.map(traces::start).transpose() {
+        Ok(tracer) => (tracer, None),
+        Err(error) => (None, Some(error)),
+    };
+    let traced = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer));
+    let subscriber = tracing_subscriber::registry().with(filter).with(traced);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match format {
         Format::Json => subscriber
@@ -94,6 +111,9 @@ pub(crate) fn start(json: bool) {
     // A second call leaves the first logger in place.
     if started.is_ok() {
         let _ = STARTED.set((format, handle));
+    }
+    if let Some(error) = refused {
+        tracing::error!(error, "no traces are sent");
     }
 }
 

@@ -32,6 +32,7 @@ mod spooled;
 #[cfg(feature = "full")]
 mod stop;
 #[cfg(feature = "full")]
+mod traces;
 mod work;
 
 use std::process::ExitCode;

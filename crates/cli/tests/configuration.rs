@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::net::TcpStream;
@@ -284,7 +285,7 @@ fn every_key_of_the_schema_is_explained_and_taken() {
         assert!(!key["x-variable"].as_str().unwrap().is_empty(), "{name}");
         // Every default is a value that the file may have.
         if !key["default"].is_null() {
-            file += &format!("{name} = {}\n", key["default"]);
+            writeln!(file, "{name} = {}", key["default"]).unwrap();
         }
     }
     fs::write(desk.path("rlhf-audit.toml"), file).unwrap();

@@ -17,8 +17,8 @@ pub(crate) const MEDIA_TYPE: &str = "application/problem+json";
 pub struct Problem {
     /// Names the sort of problem: `/docs#problem-<code>`, relative to this server.
     #[serde(rename = "type")]
-    #[schema(example = "/docs#problem-sequence-gap")]
-    kind: String,
+    #[schema(value_type = String, example = "/docs#problem-sequence-gap")]
+    kind: Box<str>,
     /// The HTTP status's own words.
     #[schema(example = "Conflict")]
     title: &'static str,
@@ -35,11 +35,15 @@ pub struct Problem {
     line: Option<usize>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
-    /// What went wrong, for the server's own log.
     #[serde(skip)]
-    cause: Option<String>,
+    cause: Option<Box<Cause>>,
+}
+
+/// What went wrong, for the server's own log and those who count.
+#[derive(Clone, Debug)]
+struct Cause {
+    text: String,
     /// It met something kept that is not what was kept.
-    #[serde(skip)]
     damage: bool,
 }
 
@@ -57,7 +61,7 @@ impl Problem {
     pub fn new(status: StatusCode, code: impl Into<String>, detail: impl Into<String>) -> Self {
         let code = code.into();
         Self {
-            kind: format!("/docs#problem-{code}"),
+            kind: format!("/docs#problem-{code}").into(),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
@@ -65,7 +69,6 @@ impl Problem {
             line: None,
             retry_after_seconds: None,
             cause: None,
-            damage: false,
         }
     }
 
@@ -121,20 +124,23 @@ impl Problem {
             "internal",
             "the server failed to answer; its log says why, under the id in the x-request-id header",
         );
-        problem.cause = Some(text);
+        let damage = false;
+        problem.cause = Some(Box::new(Cause { text, damage }));
         problem
     }
 
     /// It met something kept that is not what was kept.
     #[must_use]
     pub(crate) fn of_damage(mut self) -> Self {
-        self.damage = true;
+        if let Some(cause) = &mut self.cause {
+            cause.damage = true;
+        }
         self
     }
 
     /// What went wrong, where that is only for the server's own log.
     pub(crate) fn cause(&self) -> Option<&str> {
-        self.cause.as_deref()
+        self.cause.as_ref().map(|cause| cause.text.as_str())
     }
 
     /// Names the line of the body at fault, from 1.
@@ -174,7 +180,7 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         response.extensions_mut().insert(Refused {
             code: self.code.clone(),
-            damage: self.damage,
+            damage: self.cause.as_ref().is_some_and(|cause| cause.damage),
         });
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));

@@ -16,6 +16,7 @@ use crate::location::LocationArgs;
 use crate::logging;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
+use crate::traces;
 use crate::work::{WorkArgs, name};
 
 /// How long closing the ledger may take once requests are done, an outage of its database included.
@@ -219,6 +220,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         witness_interval,
         shutdown_grace: args.shutdown_grace,
         watch,
+        trace: traces::follows(),
         ..server::Options::default()
     };
     let reloading = Arc::clone(&ledger);
@@ -257,6 +259,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     ledger.close().map_err(ledger_failure)?;
     // After the last checkpoint: it gets one too.
     drop(timestamps);
+    traces::finish();
     outcome.map_err(Failure::unavailable)?;
     Ok(Outcome::True)
 }

@@ -63,6 +63,7 @@ impl Desk {
             "RLHF_AUDIT_LOG_FORMAT",
             "RLHF_AUDIT_LOG_LEVEL",
             "RUST_LOG",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
         ] {
             command.env_remove(variable);
         }

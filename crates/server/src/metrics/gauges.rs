@@ -65,7 +65,8 @@ pub(super) struct Gauges {
 
 impl Gauges {
     pub(super) fn register(&self, registry: &mut Registry) {
-        register_ledger(registry, self);
+        register_log(registry, self);
+        register_appends(registry, self);
         register_process(registry, self);
     }
 
@@ -110,7 +111,7 @@ impl Gauges {
     }
 }
 
-fn register_ledger(registry: &mut Registry, gauges: &Gauges) {
+fn register_log(registry: &mut Registry, gauges: &Gauges) {
     registry.register(
         "log_size",
         "Records that have an index",
@@ -142,6 +143,9 @@ fn register_ledger(registry: &mut Registry, gauges: &Gauges) {
         "Rounds of publishing that failed",
         gauges.publish_failures.clone(),
     );
+}
+
+fn register_appends(registry: &mut Registry, gauges: &Gauges) {
     registry.register(
         "append_queue_requests",
         "Requests that wait for the sequencer",

@@ -93,12 +93,11 @@ async fn parts(state: &State, status: &Status) -> BTreeMap<&'static str, Part> {
         Some(reason) => Part::new("failed", reason),
         None => Part::new("ok", format!("{} requests wait", status.waiting)),
     };
-    let publisher = match &status.publish_error {
-        Some(reason) => Part::new("failed", reason),
-        None => {
-            let behind = status.sequenced.saturating_sub(status.published);
-            Part::new("ok", format!("{behind} records behind"))
-        }
+    let publisher = if let Some(reason) = &status.publish_error {
+        Part::new("failed", reason)
+    } else {
+        let behind = status.sequenced.saturating_sub(status.published);
+        Part::new("ok", format!("{behind} records behind"))
     };
     let mut parts = BTreeMap::from([("journal", journal), ("publisher", publisher)]);
     parts.extend(state.probes().look(&state.ledger_handle()).await);
