@@ -1,5 +1,7 @@
 //! `rlhf-audit serve`: a ledger over HTTP.
 
+mod edge;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use ledger::{Ledger, Role, Witnessing};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::edge::EdgeArgs;
 use crate::commands::timestamp::Authority;
 use crate::duration::duration;
 use crate::location::LocationArgs;
@@ -57,6 +60,8 @@ pub(crate) struct Args {
     no_auth: bool,
     #[command(flatten)]
     witnesses: WitnessArgs,
+    #[command(flatten)]
+    edge: EdgeArgs,
 }
 
 /// Who is asked to cosign what is published.
@@ -142,7 +147,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         witnesses: args.witnesses.witnessing()?,
         ..ledger_options()
     };
-    let witness_interval = args.witnesses.interval()?;
+    let server_options = server::Options {
+        no_auth: args.no_auth,
+        witness_interval: args.witnesses.interval()?,
+        ..args.edge.options()?
+    };
     let ledger = if args.location.exists()? {
         args.location.open_with(options)?
     } else {
@@ -150,30 +159,36 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     };
     let ledger = Arc::new(ledger);
     first_admin(args, &ledger)?;
+    ledger
+        .require_approvals(args.edge.require_approval())
+        .map_err(ledger_failure)?;
     let authority = args.tsa.as_deref().map(Authority::new).transpose()?;
     let listener = std::net::TcpListener::bind(address).map_err(|e| {
         Failure::unavailable(format!("cannot listen on {address}: {e}"))
             .with_hint("stop what listens there, or choose another port with --port")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
-    let options = server::Options {
-        no_auth: args.no_auth,
-        witness_interval,
-        ..server::Options::default()
-    };
+    let metrics = args.edge.metrics_listener()?;
     let timestamps = authority
         .map(|authority| ledger.timestamp_every(args.tsa_interval, Box::new(authority)))
         .transpose()
         .map_err(ledger_failure)?;
     let served = Arc::clone(&ledger);
+    let tls = server_options.tls.clone();
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let announce = || {
         eprintln!(
-            "rlhf-audit: serving {} on http://{bound}  (API: /docs, Ctrl-C stops)",
+            "rlhf-audit: serving {} on {scheme}://{bound}  (API: /docs, Ctrl-C stops)",
             ledger.origin()
         );
     };
-    let stop = until(|| ledger.status().failed.is_some(), announce);
-    let outcome = server::embedded::run(listener, served, options, stop);
+    let stop = async {
+        tokio::select! {
+            () = until(|| ledger.status().failed.is_some(), announce) => {}
+            () = args.edge.renew(tls.as_ref()) => {}
+        }
+    };
+    let outcome = server::embedded::run_at(listener, metrics, served, server_options, stop);
     ledger.close().map_err(ledger_failure)?;
     // After the last checkpoint: it gets one too.
     drop(timestamps);

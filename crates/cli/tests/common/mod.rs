@@ -54,6 +54,8 @@ impl Desk {
             "PORT",
             "RLHF_AUDIT_WITNESS_POLICY",
             "RLHF_AUDIT_REQUIRE_QUORUM",
+            "RLHF_AUDIT_METRICS_LISTEN",
+            "RLHF_AUDIT_REQUIRE_APPROVAL",
         ] {
             command.env_remove(variable);
         }
