@@ -5,6 +5,8 @@ pub(crate) mod verify;
 #[cfg(feature = "full")]
 pub(crate) mod append;
 #[cfg(feature = "full")]
+pub(crate) mod approval;
+#[cfg(feature = "full")]
 pub(crate) mod bench;
 #[cfg(feature = "full")]
 pub(crate) mod bundle;

@@ -144,9 +144,12 @@ enum Command {
     /// Close a ledger for good; it can be read, and succeeded by another
     #[cfg(feature = "full")]
     Close(commands::close::Args),
-    /// Create, list and revoke access tokens
+    /// Create, list, show and revoke access tokens
     #[cfg(feature = "full")]
     Token(commands::token::Args),
+    /// Ask a second admin for approval, and decide what others ask for
+    #[cfg(feature = "full")]
+    Approval(commands::approval::Args),
     /// Cosign the checkpoints of other people's logs, as long as they only grow
     #[cfg(feature = "full")]
     Witness(commands::witness::Args),
@@ -225,6 +228,8 @@ fn main() -> ExitCode {
         Command::Key(args) => commands::key::run(&args, json),
         #[cfg(feature = "full")]
         Command::Close(args) => commands::close::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Approval(args) => commands::approval::run(&args, json),
         #[cfg(feature = "full")]
         Command::Token(args) => commands::token::run(&args, json),
         #[cfg(feature = "full")]

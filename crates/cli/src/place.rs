@@ -251,6 +251,7 @@ pub(crate) fn ledger_failure(error: LedgerError) -> Failure {
         LedgerError::PassphraseWrong { .. }
         | LedgerError::PassphraseShort
         | LedgerError::Rotation { .. }
+        | LedgerError::Approval { .. }
         | LedgerError::Ended { .. } => Failure::input(error),
         _ => Failure::unavailable(error),
     }

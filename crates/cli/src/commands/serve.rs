@@ -1,5 +1,7 @@
 //! `rlhf-audit serve`: a ledger over HTTP.
 
+mod edge;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use jobs::{Scheduler, Worker, WorkerOptions};
 use ledger::{Ledger, Role, Witnessing};
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::edge::EdgeArgs;
 use crate::commands::timestamp::Authority;
 use crate::duration::duration;
 use crate::hangup::on_hangup;
@@ -84,6 +87,8 @@ pub(crate) struct Args {
     no_scheduler: bool,
     #[command(flatten)]
     watch: WatchArgs,
+    #[command(flatten)]
+    edge: EdgeArgs,
 }
 
 /// Who is asked to cosign what is published.
@@ -197,6 +202,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         witnesses: args.witnesses.witnessing()?,
         ..ledger_options()
     };
+    let edge = args.edge.options()?;
     let witness_interval = args.witnesses.interval()?;
     let plan = args.work.plan()?;
     let watch = args.watch.settings()?;
@@ -207,6 +213,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     };
     let ledger = Arc::new(ledger);
     first_admin(args, &ledger)?;
+    ledger
+        .require_approvals(args.edge.require_approval())
+        .map_err(ledger_failure)?;
     let authority = args.tsa.as_deref().map(Authority::new).transpose()?;
     let listener = std::net::TcpListener::bind(address).map_err(|e| {
         Failure::unavailable(format!("cannot listen on {address}: {e}"))
@@ -221,10 +230,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         shutdown_grace: args.shutdown_grace,
         watch,
         trace: traces::follows(),
-        ..server::Options::default()
+        ..edge
     };
     let reloading = Arc::clone(&ledger);
     on_hangup(move |cli| again(cli, &reloading))?;
+    let metrics = args.edge.metrics_listener()?;
     let timestamps = authority
         .map(|authority| ledger.timestamp_every(args.tsa_interval, Box::new(authority)))
         .transpose()
@@ -244,17 +254,22 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         .transpose()
         .map_err(Failure::unavailable)?;
     let served = Arc::clone(&ledger);
+    let tls = options.tls.clone();
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let announce = || {
         logging::announce(&format!(
-            "serving {} on http://{bound}  (API: /docs, Ctrl-C stops)",
+            "serving {} on {scheme}://{bound}  (API: /docs, Ctrl-C stops)",
             ledger.origin()
         ));
     };
     let stop = async {
-        until(|| ledger.status().failed.is_some(), announce).await;
+        tokio::select! {
+            () = until(|| ledger.status().failed.is_some(), announce) => {}
+            () = args.edge.renew(tls.as_ref()) => {}
+        }
         end_within(args.shutdown_grace + CLOSING);
     };
-    let outcome = server::embedded::run(listener, served, options, stop);
+    let outcome = server::embedded::run_at(listener, metrics, served, options, stop);
     drop((scheduler, worker));
     ledger.close().map_err(ledger_failure)?;
     // After the last checkpoint: it gets one too.

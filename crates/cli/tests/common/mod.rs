@@ -64,6 +64,8 @@ impl Desk {
             "RLHF_AUDIT_LOG_LEVEL",
             "RUST_LOG",
             "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "RLHF_AUDIT_METRICS_LISTEN",
+            "RLHF_AUDIT_REQUIRE_APPROVAL",
         ] {
             command.env_remove(variable);
         }
