@@ -82,7 +82,7 @@ pub(crate) struct Event {
     /// Its name: the same thing has the same, however often it is seen.
     pub(crate) id: String,
     /// Which of [`EVENTS`].
-    pub(crate) event: &'static str,
+    pub(crate) name: &'static str,
     /// More. Nothing personal.
     pub(crate) data: Value,
 }
@@ -102,19 +102,19 @@ pub(crate) struct Message {
 pub(crate) fn raise(tools: &Tools, event: &Event) -> Result<u64, Fault> {
     let message = Message {
         id: event.id.clone(),
-        event: event.event.to_owned(),
+        event: event.name.to_owned(),
         time: tools.ledger.clock().now().to_string(),
         data: event.data.clone(),
     };
     let mut added = 0;
-    for target in tools.targets.iter().filter(|t| t.wants(event.event)) {
+    for target in tools.targets.iter().filter(|t| t.wants(event.name)) {
         let payload = json!({ "target": target.name(), "message": message });
         let new = new_job(&tools.ledger, &Notification, payload, None)
             .map_err(|error| Fault::Retry(error.to_string()))?;
         added += u64::from(tools.queue.put(&new)?);
     }
     if added > 0 || tools.targets.is_empty() {
-        tracing::warn!(event = event.event, id = event.id, data = %event.data, told = added, "something is wrong");
+        tracing::warn!(event = event.name, id = event.id, data = %event.data, told = added, "something is wrong");
     }
     Ok(added)
 }

@@ -11,7 +11,7 @@ use store::{Bell, Claim, JobEnd, JobRow, StoreError};
 use crate::Tools;
 use crate::attempt::{Attempt, Heart, millis};
 use crate::error::Fault;
-use crate::kinds;
+use crate::kinds::{self, Kind};
 use crate::stop::Stop;
 
 /// After the first failure a job rests about so long; twice as long after each further one.
@@ -264,7 +264,7 @@ impl Hand {
 
 /// How often the job has failed since it was added or requeued, this time included.
 fn failures(job: &JobRow) -> u64 {
-    let tries = kinds::find(&job.kind).map_or(1, |kind| kind.tries());
+    let tries = kinds::find(&job.kind).map_or(1, Kind::tries);
     let left = job.tries.saturating_sub(job.attempt);
     tries.saturating_sub(left).max(1)
 }

@@ -29,11 +29,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let plan = args.work.plan()?;
     let ledger =
         Ledger::open_at(&args.location.location(), ledger_options()).map_err(shared_failure)?;
-    let (tools, schedules) = plan.tools(&ledger, None)?;
+    let (tools, plans) = plan.tools(&ledger, None)?;
     let stop = Stop::listen()?;
     let name = name();
-    let scheduler =
-        Scheduler::start(&tools, name.as_str(), schedules).map_err(Failure::unavailable)?;
+    let scheduler = Scheduler::start(&tools, name.as_str(), plans).map_err(Failure::unavailable)?;
     eprintln!(
         "rlhf-audit: scheduler {name} follows the schedules of {}",
         ledger.origin()

@@ -250,7 +250,7 @@ fn tell(attempt: &Attempt<'_>, since: u64, fault: &Broken) -> Result<u64, Fault>
         tools,
         &Event {
             id: format!("integrity-{index}"),
-            event: notify::INTEGRITY_FAILED,
+            name: notify::INTEGRITY_FAILED,
             data: json!({ "what": fault.what, "detail": fault.detail, "incident": index }),
         },
     )?;

@@ -78,7 +78,7 @@ fn findings(attempt: &Attempt<'_>, seen: &mut Seen) -> Result<u64, Fault> {
             };
             let event = Event {
                 id: format!("finding-{index}"),
-                event: notify::FINDING_RAISED,
+                name: notify::FINDING_RAISED,
                 data: json!({
                     "index": index,
                     "finding": finding.finding,
@@ -115,7 +115,7 @@ fn dead(attempt: &Attempt<'_>, now: i64) -> Result<u64, Fault> {
         }
         let event = Event {
             id: format!("dead-{}-{}", job.id, job.attempt),
-            event: notify::JOB_DEAD,
+            name: notify::JOB_DEAD,
             data: json!({ "job": job.id, "kind": job.kind, "attempts": job.attempt, "reason": job.reason }),
         };
         told += notify::raise(tools, &event)?;
@@ -150,7 +150,7 @@ fn checkpoint(attempt: &Attempt<'_>, seen: &mut Seen, now: i64) -> Result<u64, F
     }
     let event = Event {
         id: format!("stale-{published}"),
-        event: notify::CHECKPOINT_STALE,
+        name: notify::CHECKPOINT_STALE,
         data: json!({
             "published": published,
             "durable": status.sequenced,
@@ -179,7 +179,7 @@ fn cosignature(attempt: &Attempt<'_>, seen: &mut Seen, now: i64) -> Result<u64, 
     }
     let event = Event {
         id: format!("uncosigned-{cosigned}"),
-        event: notify::COSIGNATURE_MISSING,
+        name: notify::COSIGNATURE_MISSING,
         data: json!({ "cosigned": cosigned, "published": published }),
     };
     notify::raise(tools, &event)

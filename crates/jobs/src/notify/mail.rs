@@ -129,7 +129,7 @@ impl Mail {
             "{event} at {origin}, seen {}.\n\n{data}\n\nWhat it means and what to do: docs/operations/jobs.md.\n",
             message.time
         );
-        let date = DateTime::<Utc>::from_timestamp_micros(now.0).unwrap_or_default();
+        let written = DateTime::<Utc>::from_timestamp_micros(now.0).unwrap_or_default();
         let from = self
             .envelope
             .from()
@@ -140,7 +140,7 @@ impl Mail {
              Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\
              Content-Transfer-Encoding: base64\r\n\r\n",
             to.join(",\r\n "),
-            date.to_rfc2822(),
+            written.to_rfc2822(),
             // A mail that comes twice is the same.
             plain(&message.id),
         );
