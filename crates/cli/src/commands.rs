@@ -13,6 +13,8 @@ pub(crate) mod card;
 #[cfg(feature = "full")]
 pub(crate) mod close;
 #[cfg(feature = "full")]
+pub(crate) mod export;
+#[cfg(feature = "full")]
 pub(crate) mod fsck;
 #[cfg(feature = "full")]
 pub(crate) mod hook;
