@@ -146,11 +146,11 @@ impl Export {
     pub fn table(&mut self, scope: Scope, kind: Kind) -> Result<Option<u64>, ExportError> {
         self.finish_part()?;
         let folder = layout::folder(scope, kind);
-        let whole = self
+        let mut whole = self
             .files
             .iter()
             .filter(|file| file.path.starts_with(&folder));
-        let (number, last) = (whole.clone().count(), whole.last());
+        let (number, last) = (whole.clone().count(), whole.next_back());
         self.part = Some(Part {
             scope,
             table: Table::new(kind, self.setup.openings),
