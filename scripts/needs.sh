@@ -64,6 +64,8 @@ for tool in "$@"; do
       command -v cargo-fuzz >/dev/null || cargo install --locked --quiet cargo-fuzz@0.13.2 ;;
     azurite)
       from_npm azurite 3.35.0 ;;
+    duckdb)
+      from_pip duckdb 2.0.0 duckdb ;;
     gcp-storage-emulator)
       from_pip gcp-storage-emulator 2024.8.3 gcp-storage-emulator ;;
     mlflow | mlflow-skinny)

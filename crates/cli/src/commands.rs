@@ -19,6 +19,8 @@ pub(crate) mod config;
 #[cfg(feature = "full")]
 pub(crate) mod doctor;
 #[cfg(feature = "full")]
+pub(crate) mod export;
+#[cfg(feature = "full")]
 pub(crate) mod fsck;
 #[cfg(feature = "full")]
 pub(crate) mod hook;

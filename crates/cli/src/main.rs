@@ -126,6 +126,9 @@ enum Command {
     /// Issue a run's model card
     #[cfg(feature = "full")]
     Card(commands::card::Args),
+    /// Write published records into tables: Parquet, CSV or JSON Lines
+    #[cfg(feature = "full")]
+    Export(commands::export::Args),
     /// Copy a ledger to other stores: a directory, PostgreSQL, S3
     #[cfg(feature = "full")]
     Migrate(commands::migrate::Args),
@@ -216,6 +219,8 @@ fn main() -> ExitCode {
         Command::Bundle(args) => commands::bundle::run(&args, json),
         #[cfg(feature = "full")]
         Command::Card(args) => commands::card::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Export(args) => commands::export::run(&args, json),
         #[cfg(feature = "full")]
         Command::Migrate(args) => commands::migrate::run(&args, json),
         #[cfg(feature = "full")]

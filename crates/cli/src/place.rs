@@ -217,6 +217,11 @@ impl Place {
             .map_err(Failure::unavailable)
     }
 
+    /// The ledger itself, where it is open in this process.
+    pub(crate) fn ledger(&self) -> Option<&Ledger> {
+        self.embedded.as_ref().map(Embedded::ledger)
+    }
+
     /// Finishes: what was acknowledged is published before this returns, and a server that contradicted itself
     /// meanwhile is told of.
     pub(crate) fn close(mut self) -> Result<(), Failure> {
