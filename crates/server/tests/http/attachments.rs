@@ -204,8 +204,8 @@ fn one_that_is_too_long_stalls_or_breaks_off_leaves_nothing() {
 fn only_so_many_arrive_at_one_time() {
     let server = Server::start();
     let (content, _, path) = sample(1_000);
-    let head = "content-length: 1000\r\n";
-    let begin_one = || begin(&server, &path, head, &content[..10]);
+    let lines = "content-length: 1000\r\n";
+    let begin_one = || begin(&server, &path, lines, &content[..10]);
     let mut held: Vec<_> = (0..15).map(|_| begin_one()).collect();
     // One that arrives while the whole one has the last place is itself refused, so another is begun each time.
     let refused = eventually(|| {
