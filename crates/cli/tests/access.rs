@@ -267,7 +267,7 @@ fn a_server_encrypts_and_reads_its_certificate_anew() {
                 .status()
                 .unwrap()
                 .success()
-        )
+        );
     };
     signal("HUP");
     eventually("the new certificate is used", || {

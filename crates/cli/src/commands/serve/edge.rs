@@ -43,7 +43,7 @@ pub(super) struct EdgeArgs {
         env = "RLHF_AUDIT_TRUSTED_PROXIES"
     )]
     trusted_proxy: Vec<String>,
-    /// An origin whose web pages may ask and read answers, such as https://audit.example; several with commas
+    /// An origin whose web pages may ask and read answers, such as `https://audit.example`; several with commas
     #[arg(
         long,
         value_name = "ORIGIN",
