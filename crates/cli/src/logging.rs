@@ -14,7 +14,7 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::{JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
@@ -34,7 +34,7 @@ pub(crate) struct LogArgs {
     #[arg(long, global = true, value_enum, env = "RLHF_AUDIT_LOG_FORMAT")]
     log_format: Option<Format>,
     /// What servers log: error, warn, info, debug or trace, or levels by module such as `info,server=debug`
-    /// [default: RUST_LOG, else info]
+    /// [default: `RUST_LOG`, else info]
     #[arg(
         long,
         global = true,
@@ -43,8 +43,7 @@ pub(crate) struct LogArgs {
         env = "RLHF_AUDIT_LOG_LEVEL"
     )]
     log_level: Option<String>,
-    /// Send traces of requests to the OpenTelemetry collector at this URL (OTLP over HTTP), such as
-    /// http://localhost:4318
+    /// Send traces of requests to the OpenTelemetry collector at this URL (OTLP over HTTP, usually on port 4318)
     #[arg(
         long,
         global = true,
@@ -97,8 +96,8 @@ pub(crate) fn start(json: bool) {
         Ok(tracer) => (tracer, None),
         Err(error) => (None, Some(error)),
     };
-    let traced = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer));
-    let subscriber = tracing_subscriber::registry().with(filter).with(traced);
+    let spans = tracer.map(|tracer| tracing_opentelemetry::layer().with_tracer(tracer));
+    let subscriber = tracing_subscriber::registry().with(filter).with(spans);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match format {
         Format::Json => subscriber
@@ -184,11 +183,7 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         let mut fields = Map::new();
-        for span in context
-            .event_scope()
-            .into_iter()
-            .flat_map(|scope| scope.from_root())
-        {
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             let extensions = span.extensions();
             let text = extensions
                 .get::<FormattedFields<N>>()

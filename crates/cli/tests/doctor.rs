@@ -137,15 +137,9 @@ fn a_database_answers_or_it_is_unavailable_and_its_password_is_not_said() {
     let desk = Desk::new();
     let url = services::postgres().url();
     let (found, code) = findings(&desk, &["database", "--database-url", &url], "database");
-    assert_eq!(
-        (found[0]["state"].as_str(), code),
-        (Some("ok"), 0),
-        "{found:?}"
-    );
-    assert!(
-        found[0]["what"].as_str().unwrap().contains("answers in"),
-        "{found:?}"
-    );
+    // On a busy machine it may be slow, which is a warning.
+    let said = found[0]["what"].as_str().unwrap();
+    assert!(code == 0 && said.contains("answers in"), "{found:?}");
 
     let gone = "postgres://someone:pw-of-theirs@127.0.0.1:1/none";
     let output = desk.run(&["doctor", "database", "--database-url", gone]);

@@ -137,27 +137,7 @@ fn no_secret_and_no_sealed_value_is_ever_logged() {
         assert_eq!(status, 200, "{path}: {body}");
     }
 
-    // What does not: broken bodies with the prompt in them, tokens in wrong places, names that are none.
-    for (path, body) in [
-        ("/v1/records", event.as_str()),
-        ("/v1/records", &event[..event.len() - 2]),
-        ("/v1/runs", &event),
-        (
-            "/v1/tokens",
-            &format!(r#"{{"name":"{PROMPT}","role":"{PROMPT}"}}"#),
-        ),
-        ("/v1/hooks", &event),
-        ("/api/2.0/mlflow/runs/create", &event),
-        ("/v1/hooks/none", &event),
-    ] {
-        let (status, _) = send(&url(path), "POST", &[token, json], body);
-        assert!(status < 500, "{path}: {status}");
-    }
-    for scheme in ["Basic", "Token", "Bearer x"] {
-        let wrong = format!("{scheme} {second}");
-        let (status, _) = send(&url("/v1/runs"), "GET", &[("authorization", &wrong)], "");
-        assert_eq!(status, 401, "{scheme}");
-    }
+    misused(&server.url, &event, token, &second);
     let id = made["id"].as_str().unwrap();
     let (status, _) = send(&url(&format!("/v1/tokens/{id}")), "DELETE", &[token], "");
     assert!((200..300).contains(&status), "{status}");
@@ -185,5 +165,29 @@ fn no_secret_and_no_sealed_value_is_ever_logged() {
     ] {
         let line = log.lines().find(|line| line.contains(secret));
         assert!(line.is_none(), "{what} is in the log: {line:?}");
+    }
+}
+
+/// Broken bodies with the prompt in them, tokens in wrong places, names that are none.
+fn misused(server: &str, event: &str, admin: (&str, &str), token: &str) {
+    let json = ("content-type", "application/json");
+    let named = format!(r#"{{"name":"{PROMPT}","role":"{PROMPT}"}}"#);
+    for (path, body) in [
+        ("/v1/records", event),
+        ("/v1/records", &event[..event.len() - 2]),
+        ("/v1/runs", event),
+        ("/v1/tokens", &named),
+        ("/v1/hooks", event),
+        ("/api/2.0/mlflow/runs/create", event),
+        ("/v1/hooks/none", event),
+    ] {
+        let (status, _) = send(&format!("{server}{path}"), "POST", &[admin, json], body);
+        assert!(status < 500, "{path}: {status}");
+    }
+    for scheme in ["Basic", "Token", "Bearer x"] {
+        let wrong = format!("{scheme} {token}");
+        let url = format!("{server}/v1/runs");
+        let (status, _) = send(&url, "GET", &[("authorization", &wrong)], "");
+        assert_eq!(status, 401, "{scheme}");
     }
 }

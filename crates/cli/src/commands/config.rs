@@ -53,7 +53,7 @@ fn check(file: Option<PathBuf>, json: bool) -> Result<Outcome, Failure> {
     let strangers = strangers(&keys);
     let (path, mut faults, given) = match Settings::load(&command, file) {
         Ok(settings) => (settings.path.clone(), Vec::new(), settings.len()),
-        Err(Faults { path, faults, .. }) => (path, faults, 0),
+        Err(Faults { path, all, .. }) => (path, all, 0),
     };
     faults.extend(of_environment(&keys));
     if json {

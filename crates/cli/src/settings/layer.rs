@@ -49,7 +49,7 @@ impl fmt::Debug for Given {
 pub(crate) struct Faults {
     /// The file that was read, or was to be read.
     pub(crate) path: Option<PathBuf>,
-    pub(crate) faults: Vec<String>,
+    pub(crate) all: Vec<String>,
     /// Something cannot be read at all.
     pub(crate) unavailable: bool,
 }
@@ -57,7 +57,7 @@ pub(crate) struct Faults {
 impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
         let place = faults.path.map(|path| format!("{}: ", path.display()));
-        let message = format!("{}{}", place.unwrap_or_default(), faults.faults.join("; "));
+        let message = format!("{}{}", place.unwrap_or_default(), faults.all.join("; "));
         let failure = if faults.unavailable {
             Self::unavailable(message)
         } else {
@@ -74,7 +74,7 @@ impl Settings {
         let path = named.or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.is_file()));
         let mut faults = Faults {
             path: path.clone(),
-            faults: Vec::new(),
+            all: Vec::new(),
             unavailable: false,
         };
         let mut settings = Self {
@@ -85,13 +85,13 @@ impl Settings {
             match std::fs::read_to_string(&path) {
                 Ok(text) => settings.take_file(&path, &text, &keys, &mut faults),
                 Err(e) => {
-                    faults.faults.push(format!("cannot be read: {e}"));
+                    faults.all.push(format!("cannot be read: {e}"));
                     faults.unavailable = true;
                 }
             }
         }
         settings.take_environment(&keys, &mut faults);
-        if faults.faults.is_empty() {
+        if faults.all.is_empty() {
             Ok(settings)
         } else {
             Err(faults)
@@ -133,7 +133,7 @@ impl Settings {
         let table: Table = match text.parse() {
             Ok(table) => table,
             Err(error) => {
-                faults.faults.push(no_toml(text, &error));
+                faults.all.push(no_toml(text, &error));
                 return;
             }
         };
@@ -144,7 +144,7 @@ impl Settings {
                 let nearest = nearest.map(|nearest| format!("; did you mean `{nearest}`?"));
                 let nearest = nearest.unwrap_or_default();
                 faults
-                    .faults
+                    .all
                     .push(format!("no option is called `{name}`{nearest}"));
                 continue;
             };
@@ -153,12 +153,12 @@ impl Settings {
                 .filter(|secret| table.contains_key(*secret));
             if let Some(secret) = secret {
                 let both = format!("`{secret}` and `{name}` are both there; one is enough");
-                faults.faults.push(both);
+                faults.all.push(both);
                 continue;
             }
             match values(key, value) {
                 Ok(values) => self.take(keys, key, values, &from, faults),
-                Err(fault) => faults.faults.push(fault),
+                Err(fault) => faults.all.push(fault),
             }
         }
     }
@@ -179,7 +179,7 @@ impl Settings {
                         "{} is set with and without _FILE; one is enough",
                         key.variable
                     );
-                    faults.faults.push(both);
+                    faults.all.push(both);
                     continue;
                 }
                 let path = variable.to_string_lossy().into_owned();
@@ -218,14 +218,14 @@ impl Settings {
             Some(secret) => match held(&values.concat()) {
                 Ok(held) => (secret, vec![held]),
                 Err(fault) => {
-                    faults.faults.push(format!("`{}`: {fault}", key.name));
+                    faults.all.push(format!("`{}`: {fault}", key.name));
                     faults.unavailable = true;
                     return;
                 }
             },
         };
         if let Some(fault) = values.iter().find_map(|value| key.judge(value).err()) {
-            faults.faults.push(fault);
+            faults.all.push(fault);
             return;
         }
         let from = from.to_owned();

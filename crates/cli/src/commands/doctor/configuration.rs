@@ -26,7 +26,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
                     "correct it; the keys are in docs/operations/configuration.md",
                 )
             };
-            faults.faults.iter().map(wrong).collect()
+            faults.all.iter().map(wrong).collect()
         }
     };
     findings.extend(of_environment(&keys).into_iter().map(|fault| {
