@@ -33,6 +33,7 @@ mod spooled;
 mod stop;
 #[cfg(feature = "full")]
 mod traces;
+#[cfg(feature = "full")]
 mod work;
 
 use std::process::ExitCode;

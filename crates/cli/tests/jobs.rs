@@ -131,6 +131,10 @@ fn records(client: &Client, kind: &str) -> Vec<Value> {
 /// I26: three workers are killed and frozen in turn, and Redis is emptied, frozen and stopped meanwhile. Every card is
 /// issued, and once.
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, with all that goes wrong in it"
+)]
 fn workers_killed_and_frozen_lose_and_double_nothing() {
     let (desk, database) = site("killed");
     let mut redis = services::Redis::start();
@@ -171,11 +175,11 @@ fn workers_killed_and_frozen_lose_and_double_nothing() {
         });
         found
     };
-    for turn in 0..3 {
-        busy(&workers[turn]);
-        workers[turn].signal("KILL");
+    for (turn, worker) in workers.iter_mut().enumerate() {
+        busy(worker);
+        worker.signal("KILL");
         let next = Process::start(&desk, &work);
-        std::mem::replace(&mut workers[turn], next).kill();
+        std::mem::replace(worker, next).kill();
         match turn {
             0 => redis.flush(),
             1 => redis.signal("STOP"),
@@ -184,24 +188,28 @@ fn workers_killed_and_frozen_lose_and_double_nothing() {
     }
     redis.stop();
     let mut taken_over = 0;
-    for turn in 0..3 {
-        let job = busy(&workers[turn]);
-        workers[turn].signal("STOP");
+    for worker in &workers {
+        let job = busy(worker);
+        worker.signal("STOP");
         if let Some(job) = job {
-            eventually("another takes the job", || {
+            // Or its end was heard just before: then it may rest for a while.
+            eventually("the job is not left to the frozen worker", || {
                 client
                     .job(&job.id)
-                    .is_ok_and(|now| holder(&now) != workers[turn].name || now.finished.is_some())
+                    .is_ok_and(|now| now.attempt > job.attempt || now.state != "running")
             });
             taken_over += 1;
         }
-        workers[turn].signal("CONT");
+        worker.signal("CONT");
     }
     redis.restart();
-    eventually("all is done", || {
-        jobs.iter()
-            .all(|id| client.job(id).is_ok_and(|job| job.state == "done"))
-    });
+    // What failed meanwhile rests for up to a minute before its last try.
+    let deadline = Instant::now() + Duration::from_mins(4);
+    let is_done = |id: &String| client.job(id).is_ok_and(|job| job.state == "done");
+    while !jobs.iter().all(is_done) {
+        assert!(Instant::now() < deadline, "not all is done");
+        thread::sleep(Duration::from_millis(200));
+    }
     let mut issued: BTreeMap<String, usize> = BTreeMap::new();
     for record in records(&client, "document.issued") {
         *issued
@@ -250,10 +258,8 @@ fn workers_killed_and_frozen_lose_and_double_nothing() {
 #[test]
 fn of_two_schedulers_one_acts_and_the_other_takes_over() {
     let (desk, database) = site("scheduled");
-    let config = format!(
-        "{}[[schedule]]\nname = \"often\"\nkind = \"model-cards\"\nevery = \"1s\"\n",
-        QUIET
-    );
+    let config =
+        format!("{QUIET}[[schedule]]\nname = \"often\"\nkind = \"model-cards\"\nevery = \"1s\"\n");
     fs::write(desk.path("often.toml"), config).unwrap();
     let at = [
         "--database-url",
@@ -410,21 +416,26 @@ fn mail_server() -> (Child, u16, Receiver<String>) {
 
 /// A tile is damaged under a running server: the check finds it, the log says so once, and whoever is to know is told.
 #[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one story, from the damage to its repair"
+)]
 fn a_tampered_tile_is_found_recorded_and_told_of() {
     let desk = Desk::with_ledger();
     desk.ok(&["run", "start", "--name", "first"]);
-    let events: String = (0..600)
+    let events: Vec<String> = (0..600)
         .map(|n| {
             format!("{{\"kind\":\"metric.logged\",\"body\":{{\"metrics\":{{\"loss\":{n}}}}}}}\n")
         })
         .collect();
+    let events = events.concat();
     let appended = desk.run_with(&["append", "--run", "first"], events.as_bytes());
     assert!(
         appended.status.success(),
         "{}",
         text(&appended.stdout, &appended.stderr)
     );
-    let (url, posts) = receiver();
+    let (url, received) = receiver();
     let (mut smtp, port, mails) = mail_server();
     fs::write(desk.path("secret"), SECRET).unwrap();
     let config = format!(
@@ -485,7 +496,7 @@ fn a_tampered_tile_is_found_recorded_and_told_of() {
     let told = |id: &str| {
         let deadline = Instant::now() + wait;
         loop {
-            let post = posts.recv_timeout(deadline - Instant::now()).unwrap();
+            let post = received.recv_timeout(deadline - Instant::now()).unwrap();
             if post.contains("tile-0-1") && (id.is_empty() || post.contains(id)) {
                 return post;
             }
