@@ -64,7 +64,8 @@ impl When {
                 now - now.rem_euclid(every)
             }
             Self::Cron(cron) => {
-                let now = DateTime::<Utc>::from_timestamp_millis(now)?;
+                // Patterns know whole seconds; a fraction would be carried over to what is found.
+                let now = DateTime::<Utc>::from_timestamp_millis(now - now.rem_euclid(1_000))?;
                 let latest = cron.find_previous_occurrence(&now, true).ok()?;
                 latest.timestamp_millis()
             }

@@ -158,6 +158,7 @@ impl Ledger {
                 found.push(kept.approval(id, now));
             }
         }
+        found.sort_by(|one: &Approval, other| (one.asked, &one.id).cmp(&(other.asked, &other.id)));
         Ok(found)
     }
 

@@ -157,6 +157,7 @@ fn a_change_takes_two_where_that_is_required() {
     ledger.require_approvals(true).unwrap();
     let wanted = |purpose| Wanted::KeyRotation { purpose };
     let asked = ledger.ask_approval(wanted(KeyPurpose::Log), "t-a").unwrap();
+    fixture.clock.jump(1);
     let late = ledger.ask_approval(wanted(KeyPurpose::Log), "t-a").unwrap();
     let own = ledger.decide_approval(&asked.id, "t-a", true);
     assert!(matches!(own, Err(LedgerError::Approval { .. })), "{own:?}");
