@@ -1,4 +1,4 @@
-//! The log as tables, read back by DuckDB and held against the log.
+//! The log as tables, read back by `DuckDB` and held against the log.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 
@@ -28,7 +28,12 @@ fn recorded() -> Desk {
             let sealed =
                 json!({"prompt": "Capital of France?", "response_a": SECRET, "response_b": "Rome"});
             let said = json!({"kind": "annotation.preference", "body": body, "sealed": sealed});
-            events += &format!("{update}\n{said}\n");
+            events.extend([
+                update.to_string(),
+                "\n".into(),
+                said.to_string(),
+                "\n".into(),
+            ]);
         }
         let output = desk.run_with(&["append", "--run", run], events.as_bytes());
         let told = text(&output.stdout, &output.stderr);
@@ -38,7 +43,7 @@ fn recorded() -> Desk {
     desk
 }
 
-/// What DuckDB makes of an export.
+/// What `DuckDB` makes of an export.
 fn duckdb(dir: &Path, format: &str) -> Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/read_export.py");
     let mut command = Command::new(testkit::services::python("duckdb"));

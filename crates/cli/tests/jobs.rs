@@ -440,11 +440,11 @@ fn a_tampered_tile_is_found_recorded_and_told_of() {
         text(&appended.stdout, &appended.stderr)
     );
     let (url, received) = receiver();
-    let (mut smtp, port, mails) = mail_server();
+    let (mut smtp, smtp_port, mails) = mail_server();
     fs::write(desk.path("secret"), SECRET).unwrap();
     let config = format!(
         "{QUIET}[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"secret\"\n\
-         [[mail]]\nname = \"mail\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\nfrom = \"audit@example.org\"\n\
+         [[mail]]\nname = \"mail\"\nhost = \"127.0.0.1\"\nport = {smtp_port}\ntls = \"none\"\nfrom = \"audit@example.org\"\n\
          to = [\"ops@example.org\"]\nevents = [\"integrity.failed\"]\n"
     );
     fs::write(desk.path("jobs.toml"), config).unwrap();
