@@ -10,8 +10,8 @@ use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use crate::web::read_request;
@@ -23,6 +23,8 @@ pub const GOOD: &str = "extendedKeyUsage=critical,timeStamping";
 pub struct Tsa {
     dir: tempfile::TempDir,
     serial: AtomicU64,
+    /// Held while the authority signs: `openssl` rewrites its files of serial numbers meanwhile.
+    issuing: Mutex<()>,
 }
 
 impl Tsa {
@@ -31,6 +33,7 @@ impl Tsa {
         let tsa = Self {
             dir: tempfile::tempdir().expect("a directory"),
             serial: AtomicU64::new(1),
+            issuing: Mutex::default(),
         };
         tsa.write("openssl.cnf", CONFIG);
         tsa.write("index.txt", "");
@@ -119,6 +122,7 @@ impl Tsa {
         request.extend(["-keyout", &key_file, "-out", &csr]);
         self.openssl(&request);
         self.write(&ext, extensions);
+        let _issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         self.write("serial", format!("{serial:04x}\n"));
         let mut sign = vec![
@@ -145,6 +149,7 @@ impl Tsa {
         let name = format!("r{}", self.serial.fetch_add(1, Ordering::Relaxed));
         let (query, reply) = (format!("{name}.tsq"), format!("{name}.tsr"));
         self.write(&query, request);
+        let _issuing = self.issuing.lock().unwrap_or_else(PoisonError::into_inner);
         self.openssl(&[
             "ts",
             "-reply",
