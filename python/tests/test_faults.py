@@ -217,7 +217,7 @@ def test_a_token_that_expires(server: Server, auditor_at: Any, tmp_path: Path, m
     auditor.flush()
     server.delete(f"/v1/tokens/{name}")
     run.log_metrics({"a": 2})
-    with pytest.raises(FlushTimeoutError, match="this token is unknown or was revoked"):
+    with pytest.raises(FlushTimeoutError, match="this token is unknown, has expired or was revoked"):
         auditor.flush(timeout=2)
     # Whoever renews tokens writes the file; nothing else has to happen.
     file.write_text(ADMIN)
