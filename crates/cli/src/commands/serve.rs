@@ -232,8 +232,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         trace: traces::follows(),
         ..edge
     };
+    let tls = options.tls.clone();
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let reloading = Arc::clone(&ledger);
-    on_hangup(move |cli| again(cli, &reloading))?;
+    on_hangup(move |cli| again(cli, &reloading, tls.as_ref()))?;
     let metrics = args.edge.metrics_listener()?;
     let timestamps = authority
         .map(|authority| ledger.timestamp_every(args.tsa_interval, Box::new(authority)))
@@ -254,8 +256,6 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         .transpose()
         .map_err(Failure::unavailable)?;
     let served = Arc::clone(&ledger);
-    let tls = options.tls.clone();
-    let scheme = if tls.is_some() { "https" } else { "http" };
     let announce = || {
         logging::announce(&format!(
             "serving {} on {scheme}://{bound}  (API: /docs, Ctrl-C stops)",
@@ -263,10 +263,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         ));
     };
     let stop = async {
-        tokio::select! {
-            () = until(|| ledger.status().failed.is_some(), announce) => {}
-            () = args.edge.renew(tls.as_ref()) => {}
-        }
+        until(|| ledger.status().failed.is_some(), announce).await;
         end_within(args.shutdown_grace + CLOSING);
     };
     let outcome = server::embedded::run_at(listener, metrics, served, options, stop);
@@ -292,12 +289,16 @@ fn end_within(bound: Duration) {
     });
 }
 
-/// What may change in a server that runs: the first admin's token, from its file.
-fn again(cli: &crate::Cli, ledger: &Ledger) {
-    if let crate::Command::Serve(args) = &cli.command
-        && let Err(error) = first_admin(args, ledger)
-    {
+/// What may change in a server that runs: the first admin's token, from its file, and the certificate.
+fn again(cli: &crate::Cli, ledger: &Ledger, tls: Option<&server::Tls>) {
+    let crate::Command::Serve(args) = &cli.command else {
+        return;
+    };
+    if let Err(error) = first_admin(args, ledger) {
         tracing::error!(%error, "the admin's token stays as it was");
+    }
+    if let Some(tls) = tls {
+        args.edge.renew(tls);
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use axum::http::HeaderValue;
 use server::{Rate, Tls, TrustedProxies};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::logging;
 use crate::outcome::Failure;
@@ -124,22 +123,17 @@ impl EdgeArgs {
         Ok(Some(tls))
     }
 
-    /// Reads certificate and key anew whenever SIGHUP comes. Never resolves.
-    pub(super) async fn renew(&self, tls: Option<&Tls>) {
-        let heard = signal(SignalKind::hangup());
-        let (Some(tls), Some((certificate, key)), Ok(mut heard)) = (tls, self.files(), heard)
-        else {
-            return std::future::pending().await;
+    /// Reads certificate and key anew. What cannot be used changes nothing.
+    pub(super) fn renew(&self, tls: &Tls) {
+        let Some((certificate, key)) = self.files() else {
+            return;
         };
-        loop {
-            heard.recv().await;
-            let renewed = read(certificate, key).and_then(|(certificates, secret)| {
-                tls.replace(&certificates, &secret).map_err(Failure::input)
-            });
-            match renewed {
-                Ok(()) => tracing::info!("the certificate was read anew"),
-                Err(error) => tracing::error!(%error, "the certificate stays as it was"),
-            }
+        let renewed = read(certificate, key).and_then(|(certificates, secret)| {
+            tls.replace(&certificates, &secret).map_err(Failure::input)
+        });
+        match renewed {
+            Ok(()) => tracing::info!("the certificate was read anew"),
+            Err(error) => tracing::error!(%error, "the certificate stays as it was"),
         }
     }
 }
