@@ -119,7 +119,7 @@ struct WatchArgs {
     #[arg(long, value_name = "FILE", env = "RLHF_AUDIT_WATCH_SETTINGS")]
     watch_settings: Option<PathBuf>,
     /// Do not watch over training: no findings are raised
-    #[arg(long, conflicts_with = "watch_settings")]
+    #[arg(long, env = "RLHF_AUDIT_NO_WATCH", conflicts_with = "watch_settings")]
     no_watch: bool,
 }
 
