@@ -35,7 +35,7 @@ pub(crate) static ENTRIES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
         .lines()
         .map(|line| Submission::parse_line(line.as_bytes()));
     submissions
-        .map(|line| line.expect("the example's line").record)
+        .map(|line| line.expect("the example's line").record.to_vec())
         .collect()
 });
 

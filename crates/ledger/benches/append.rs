@@ -35,7 +35,7 @@ fn main() -> Result<(), Failure> {
     let run = RunId::generate(&*clock, &SeededEntropy::new(8));
     let mut main = writer(run.into(), "main", &clock);
     let start = RunStarted::new("bench".to_owned(), main.public_key());
-    append(&ledger, main.write(Draft::new(start))?)?;
+    append(&ledger, &main.write(Draft::new(start))?)?;
 
     single(&ledger, dir.path(), &mut main)?;
     batches(&ledger, run.into(), &clock)?;
@@ -65,7 +65,7 @@ fn single(ledger: &Ledger, dir: &Path, writer: &mut StreamWriter) -> Result<(), 
             let turn = turn.to_vec();
             let begin = Instant::now();
             for submission in turn {
-                append(ledger, vec![submission])?;
+                append(ledger, &[submission])?;
             }
             ours += begin.elapsed();
         }
@@ -100,7 +100,7 @@ fn batches(ledger: &Ledger, run: Scope, clock: &Arc<StepClock>) -> Result<(), Fa
                     while !done.load(Ordering::Relaxed) {
                         let batch = records(&mut writer, BATCH)?;
                         count.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                        append(ledger, batch)?;
+                        append(ledger, &batch)?;
                     }
                     Ok(())
                 })
@@ -166,7 +166,7 @@ fn records(writer: &mut StreamWriter, count: usize) -> Result<Vec<Submission>, F
     Ok(records)
 }
 
-fn append(ledger: &Ledger, records: Vec<Submission>) -> Result<(), Failure> {
+fn append(ledger: &Ledger, records: &[Submission]) -> Result<(), Failure> {
     ledger
         .submit_blocking(records, &Principal::local())?
         .wait()?;

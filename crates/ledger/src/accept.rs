@@ -2,7 +2,7 @@
 //! whoever sends it. What comes out is ready to be written as it is.
 
 use bytes::{Bytes, BytesMut};
-use record::{Scope, Subject, Submission};
+use record::{Opening, Scope, Subject, Submission};
 use tlog::Hash;
 
 use crate::attachments;
@@ -21,9 +21,9 @@ pub const MAX_REQUEST_BYTES: usize = MAX_GROUP_BYTES;
 const OVERHEAD: usize = 256;
 
 /// Checks form, schema and openings of every record, and whether its attachments are there; encrypts what is sealed.
-pub(crate) fn accept(
+pub(crate) fn accept<B: AsRef<[u8]>>(
     shared: &Shared,
-    submissions: Vec<Submission>,
+    submissions: &[Submission<B>],
 ) -> Result<Vec<Entry>, AppendError> {
     if submissions.is_empty() {
         return Err(AppendError::whole(
@@ -58,7 +58,7 @@ pub(crate) fn accept(
         }
         let scope = place.scope;
         places.push(place);
-        bytes += submission.record.len() + OVERHEAD;
+        bytes += submission.record.as_ref().len() + OVERHEAD;
         for (_, opening) in &submission.openings {
             bytes += opening.value.as_bytes().len() + OVERHEAD;
             let subject = (scope, opening.subject);
@@ -82,18 +82,21 @@ pub(crate) fn accept(
             .prepare(&subjects)
             .map_err(|error| refused(None, &error))?;
     }
-    let mut room = Room::of(&submissions);
+    let mut leaves = Vec::new();
+    let records: Vec<&[u8]> = submissions.iter().map(|one| one.record.as_ref()).collect();
+    tlog::leaf_hashes(&records, &mut leaves);
+    let mut room = Room::of(&records);
     submissions
-        .into_iter()
+        .iter()
         .zip(places)
+        .zip(leaves)
         .enumerate()
-        .map(|(at, (submission, place))| {
-            let leaf = tlog::leaf_hash(&submission.record);
+        .map(|(at, ((submission, place), leaf))| {
             Ok(Entry {
                 leaf,
-                sealed: sealed(sealing, &submission, place.scope, &leaf)
+                sealed: sealed(sealing, &submission.openings, place.scope, &leaf)
                     .map_err(|error| refused(Some(at + 1), &error))?,
-                bytes: room.take(submission.record),
+                bytes: room.take(submission.record.as_ref()),
                 place,
                 by: None,
             })
@@ -110,7 +113,7 @@ pub(crate) fn entry(
     let leaf = tlog::leaf_hash(&submission.record);
     Ok(Entry {
         leaf,
-        sealed: sealed(sealing, &submission, place.scope, &leaf)?,
+        sealed: sealed(sealing, &submission.openings, place.scope, &leaf)?,
         bytes: submission.record.into(),
         place,
         by: None,
@@ -119,14 +122,14 @@ pub(crate) fn entry(
 
 fn sealed(
     sealing: &Sealing,
-    submission: &Submission,
+    openings: &[(String, Opening)],
     scope: Scope,
     leaf: &Hash,
 ) -> Result<Bytes, LedgerError> {
-    if submission.openings.is_empty() {
+    if openings.is_empty() {
         return Ok(Bytes::new());
     }
-    Ok(sealing.seal(scope, leaf, &submission.openings)?.into())
+    Ok(sealing.seal(scope, leaf, openings)?.into())
 }
 
 /// One block of memory for all records of a request. They are kept until they are published and given back by another
@@ -134,19 +137,14 @@ fn sealed(
 struct Room(BytesMut);
 
 impl Room {
-    fn of(submissions: &[Submission]) -> Self {
-        let bytes = match submissions {
-            [_] => 0,
-            several => several.iter().map(|one| one.record.len()).sum(),
-        };
-        Self(BytesMut::with_capacity(bytes))
+    fn of(records: &[&[u8]]) -> Self {
+        Self(BytesMut::with_capacity(
+            records.iter().map(|one| one.len()).sum(),
+        ))
     }
 
-    fn take(&mut self, record: Vec<u8>) -> Bytes {
-        if self.0.capacity() == 0 {
-            return record.into();
-        }
-        self.0.extend_from_slice(&record);
+    fn take(&mut self, record: &[u8]) -> Bytes {
+        self.0.extend_from_slice(record);
         self.0.split().freeze()
     }
 }

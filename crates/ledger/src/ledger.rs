@@ -288,9 +288,9 @@ impl Ledger {
     ///
     /// # Errors
     /// No room, or the ledger has stopped: nothing was taken.
-    pub fn submit(
+    pub fn submit<B: AsRef<[u8]>>(
         &self,
-        submissions: Vec<Submission>,
+        submissions: &[Submission<B>],
         principal: &Principal,
     ) -> Result<Ticket, SubmitError> {
         let ticket = self.hand_in(submissions, principal, false)?;
@@ -304,9 +304,9 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::submit`].
-    pub fn submit_blocking(
+    pub fn submit_blocking<B: AsRef<[u8]>>(
         &self,
-        submissions: Vec<Submission>,
+        submissions: &[Submission<B>],
         principal: &Principal,
     ) -> Result<Ticket, SubmitError> {
         let ticket = self.hand_in(submissions, principal, false)?;
@@ -327,7 +327,7 @@ impl Ledger {
     /// As [`Ledger::submit`].
     pub fn submit_contested(
         &self,
-        submissions: Vec<Submission>,
+        submissions: &[Submission],
         principal: &Principal,
     ) -> Result<Ticket, SubmitError> {
         let ticket = self.hand_in(submissions, principal, true)?;
@@ -340,9 +340,9 @@ impl Ledger {
         self.0.turns.is_resting()
     }
 
-    fn hand_in(
+    fn hand_in<B: AsRef<[u8]>>(
         &self,
-        submissions: Vec<Submission>,
+        submissions: &[Submission<B>],
         principal: &Principal,
         contested: bool,
     ) -> Result<Ticket, SubmitError> {

@@ -132,7 +132,7 @@ fn stopped(shaky: &mut Shaky, case: &str) {
     let refused = shaky
         .fixture
         .ledger
-        .submit(more, &Principal::local())
+        .submit(&more, &Principal::local())
         .unwrap_err();
     assert!(
         matches!(refused, SubmitError::Failed { .. }),

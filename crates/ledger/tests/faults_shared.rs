@@ -116,7 +116,7 @@ impl Site {
 }
 
 fn submit(ledger: &Ledger, batch: &[Submission]) -> Result<Vec<Receipt>, AppendError> {
-    let ticket = ledger.submit(batch.to_vec(), &Principal::local()).unwrap();
+    let ticket = ledger.submit(batch, &Principal::local()).unwrap();
     ticket.wait()
 }
 

@@ -94,10 +94,10 @@ fn a_server_that_was_overtaken_starts_over_and_accuses_nobody() {
     let mut second = fixture.writer(run.scope(), "hook-studio", 2);
     let who = producer("t-1");
     let local = ledger::Principal::local();
-    let send = |records| {
+    let send = |records: Vec<record::Submission>| {
         fixture
             .ledger
-            .submit_contested(records, &local)
+            .submit_contested(&records, &local)
             .unwrap()
             .wait()
     };
@@ -115,7 +115,7 @@ fn a_server_that_was_overtaken_starts_over_and_accuses_nobody() {
     let mut third = fixture.writer(run.scope(), "hook-other", 3);
     let refused = fixture
         .ledger
-        .submit_contested(third.write(metric(0.25)).unwrap(), &who)
+        .submit_contested(&third.write(metric(0.25)).unwrap(), &who)
         .unwrap()
         .wait()
         .unwrap_err();

@@ -134,7 +134,7 @@ fn a_run_is_recorded_published_proved_bundled_and_verified() {
     ledger.close().unwrap();
     assert!(
         ledger
-            .submit(Vec::new(), &Principal::local())
+            .submit::<Vec<u8>>(&[], &Principal::local())
             .unwrap()
             .wait()
             .is_err()
@@ -415,7 +415,7 @@ fn the_index_can_be_rebuilt() {
         batch.extend(owner.write(metric(1.0)).unwrap());
     }
     let first = batch[5].clone();
-    ledger.submit(batch, &someone).unwrap().wait().unwrap();
+    ledger.submit(&batch, &someone).unwrap().wait().unwrap();
     fixture.published();
     let before = ledger.find_run("rebuilt").unwrap();
     ledger.close().unwrap();
@@ -434,7 +434,7 @@ fn the_index_can_be_rebuilt() {
     let more = owner.write(metric(2.0)).unwrap();
     fixture
         .ledger
-        .submit(more, &someone)
+        .submit(&more, &someone)
         .unwrap()
         .wait()
         .unwrap();
@@ -634,7 +634,10 @@ fn an_await_needs_no_runtime() {
     let fixture = Fixture::new();
     let mut owner = fixture.start_run("await", 1);
     let records = owner.write(metric(1.0)).unwrap();
-    let ticket = fixture.ledger.submit(records, &Principal::local()).unwrap();
+    let ticket = fixture
+        .ledger
+        .submit(&records, &Principal::local())
+        .unwrap();
     let index = block_on(ticket).unwrap()[0].index;
     assert!(block_on(fixture.ledger.published(index + 1)));
     assert!(fixture.ledger.read(index).is_ok());

@@ -43,7 +43,7 @@ impl Case {
     fn refused_for(
         &self,
         principal: &Principal,
-        records: Vec<Submission>,
+        records: impl AsRef<[Submission]>,
         code: AppendCode,
         says: &str,
     ) -> AppendError {
@@ -51,7 +51,7 @@ impl Case {
         let error = self
             .fixture
             .ledger
-            .submit(records, principal)
+            .submit(records.as_ref(), principal)
             .unwrap()
             .wait()
             .unwrap_err();
@@ -354,7 +354,7 @@ fn only_who_started_a_run_appends_to_it() {
     let start = main.write(Draft::new(started)).unwrap();
     case.fixture
         .ledger
-        .submit(start, &alice)
+        .submit(&start, &alice)
         .unwrap()
         .wait()
         .unwrap();
@@ -377,7 +377,7 @@ fn only_who_started_a_run_appends_to_it() {
     );
     case.fixture
         .ledger
-        .submit(next, &alice)
+        .submit(&next, &alice)
         .unwrap()
         .wait()
         .unwrap();
@@ -394,7 +394,7 @@ fn only_who_started_a_run_appends_to_it() {
     let records = data.write(metric(1.0)).unwrap();
     case.fixture
         .ledger
-        .submit(records, &alice)
+        .submit(&records, &alice)
         .unwrap()
         .wait()
         .unwrap();
@@ -424,7 +424,7 @@ fn only_who_started_a_run_appends_to_it() {
     case.refused_for(&bob, next.clone(), AppendCode::Forbidden, "another token");
     case.fixture
         .ledger
-        .submit(next, &alice)
+        .submit(&next, &alice)
         .unwrap()
         .wait()
         .unwrap();

@@ -89,7 +89,7 @@ impl Site {
     fn append(&self, ledger: &Ledger, records: Vec<Submission>) -> Vec<Receipt> {
         let deadline = Instant::now() + Duration::from_secs(30);
         let receipts = loop {
-            let ticket = ledger.submit(records.clone(), &Principal::local()).unwrap();
+            let ticket = ledger.submit(&records, &Principal::local()).unwrap();
             match ticket.wait() {
                 Ok(receipts) => break receipts,
                 Err(error) => assert_eq!(error.code, AppendCode::Unavailable, "{error}"),
@@ -183,7 +183,7 @@ fn a_stream_goes_on_at_any_server_and_a_resend_is_known_at_all() {
     for (batch, index) in sent {
         for ledger in [&first, &second] {
             let again = ledger
-                .submit(batch.clone(), &Principal::local())
+                .submit(&batch, &Principal::local())
                 .unwrap()
                 .wait()
                 .unwrap();
@@ -217,7 +217,7 @@ fn what_an_outage_left_unknown_is_known_after_it() {
         let batch = writer.write(metric(1.0)).unwrap();
         let before = first.status().sequenced;
         site.journal.set_outage(Some(outage));
-        let ticket = first.submit(batch.clone(), &Principal::local()).unwrap();
+        let ticket = first.submit(&batch, &Principal::local()).unwrap();
         assert_eq!(ticket.wait().unwrap_err().code, AppendCode::Unavailable);
         let deadline = Instant::now() + Duration::from_secs(10);
         while !first

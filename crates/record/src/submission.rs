@@ -9,11 +9,11 @@ use crate::error::{Fault, RecordError};
 use crate::record::Record;
 use crate::sealed::{Opening, open};
 
-/// A record's bytes and the openings of its sealed values, by field.
+/// A record's bytes and the openings of its sealed values, by field. The bytes are its own, or lie in the line that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Submission {
+pub struct Submission<B = Vec<u8>> {
     /// The record's canonical bytes.
-    pub record: Vec<u8>,
+    pub record: B,
     /// Field and opening, sorted by field.
     pub openings: Vec<(String, Opening)>,
 }
@@ -62,16 +62,21 @@ impl Submission {
             openings: Vec::new(),
         }
     }
+}
 
+impl<'a> Submission<&'a [u8]> {
     /// Takes a line (without its newline) apart. Reads neither the record nor opens anything: see
     /// [`Submission::check`].
     ///
     /// # Errors
     ///
     /// [`SubmissionError::Line`].
-    pub fn parse_line(line: &[u8]) -> Result<Self, SubmissionError> {
+    pub fn parse_line(line: &'a [u8]) -> Result<Self, SubmissionError> {
         if !line.starts_with(PREFIX.as_bytes()) {
-            return Ok(Self::new(line.to_vec()));
+            return Ok(Self {
+                record: line,
+                openings: Vec::new(),
+            });
         }
         let mut openings = Vec::new();
         let mut cursor = Cursor::from_bytes(line).map_err(SubmissionError::Line)?;
@@ -92,15 +97,22 @@ impl Submission {
             cursor.pos = line.len();
             return Err(SubmissionError::Line(cursor.fault_canonical("`}`")));
         };
-        Ok(Self {
-            record: record.to_vec(),
-            openings,
-        })
+        Ok(Self { record, openings })
     }
 
+    /// With bytes of its own.
+    pub fn into_owned(self) -> Submission {
+        Submission {
+            record: self.record.to_vec(),
+            openings: self.openings,
+        }
+    }
+}
+
+impl<B: AsRef<[u8]>> Submission<B> {
     /// The line, without a newline.
     pub fn to_line(&self) -> Vec<u8> {
-        let mut line = Vec::with_capacity(self.record.len() + 512 * self.openings.len());
+        let mut line = Vec::with_capacity(self.record.as_ref().len() + 512 * self.openings.len());
         self.write_line(&mut line);
         line
     }
@@ -108,7 +120,7 @@ impl Submission {
     /// Writes the line to the end of `out`, without a newline.
     pub fn write_line(&self, out: &mut Vec<u8>) {
         if self.openings.is_empty() {
-            out.extend_from_slice(&self.record);
+            out.extend_from_slice(self.record.as_ref());
             return;
         }
         out.extend_from_slice(PREFIX.as_bytes());
@@ -122,7 +134,7 @@ impl Submission {
             opening.write(out);
         }
         out.extend_from_slice(b"},\"record\":");
-        out.extend_from_slice(&self.record);
+        out.extend_from_slice(self.record.as_ref());
         out.push(b'}');
     }
 
@@ -134,7 +146,7 @@ impl Submission {
     /// Whatever [`Record::parse`] finds; a field without opening, an opening without field, and an
     /// opening that does not open.
     pub fn check(&self) -> Result<Record<'_>, SubmissionError> {
-        let record = Record::parse(&self.record)?;
+        let record = Record::parse(self.record.as_ref())?;
         let mut openings = self.openings.iter().peekable();
         for (field, commitment) in record.sealed() {
             // Both are sorted by field.

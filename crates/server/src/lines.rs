@@ -11,7 +11,7 @@ use crate::problem::Problem;
 ///
 /// # Errors
 /// The body is none.
-pub(crate) fn one(body: &[u8]) -> Result<Vec<Submission>, Problem> {
+pub(crate) fn one(body: &[u8]) -> Result<Vec<Submission<&[u8]>>, Problem> {
     // A file that holds one line has a newline at its end; it is not part of the record.
     let line = trim_end(body);
     if line.is_empty() {
@@ -31,7 +31,7 @@ pub(crate) fn one(body: &[u8]) -> Result<Vec<Submission>, Problem> {
 ///
 /// # Errors
 /// Nothing in it, too many lines, or the first line that is no submission.
-pub(crate) fn many(body: &[u8]) -> Result<Vec<Submission>, Problem> {
+pub(crate) fn many(body: &[u8]) -> Result<Vec<Submission<&[u8]>>, Problem> {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     if body.is_empty() {
         return Err(empty());
@@ -53,7 +53,7 @@ pub(crate) fn many(body: &[u8]) -> Result<Vec<Submission>, Problem> {
         .collect()
 }
 
-fn submission(line: &[u8], number: usize) -> Result<Submission, Problem> {
+fn submission(line: &[u8], number: usize) -> Result<Submission<&[u8]>, Problem> {
     if line.is_empty() {
         return Err(Problem::bad_request(
             "empty-line",

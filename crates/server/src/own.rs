@@ -111,7 +111,7 @@ impl Own {
             return Ok(Vec::new());
         }
         let ticket = ledger
-            .submit_contested(submissions.clone(), principal)
+            .submit_contested(&submissions, principal)
             .map_err(Problem::from)?;
         match ticket.wait() {
             Ok(receipts) => {

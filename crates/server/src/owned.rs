@@ -53,7 +53,7 @@ pub(crate) fn start(
     let submissions = writer
         .write(Draft::new(body))
         .map_err(|error| unwritten(&error))?;
-    append(ledger, submissions, principal)?;
+    append(ledger, &submissions, principal)?;
     Ok(ledger.run(run)?)
 }
 
@@ -91,7 +91,7 @@ pub(crate) fn seal(
     loop {
         let sealed = sealing(ledger, run, status)?;
         tries += 1;
-        match append(ledger, vec![sealed], principal) {
+        match append(ledger, &[sealed], principal) {
             // A stream grew while this was made, perhaps the very one.
             Err(LedgerError::Append(error)) if has_grown(error.code) && tries < TRIES => {}
             appended => return Ok(appended?),
@@ -141,7 +141,7 @@ fn has_grown(code: AppendCode) -> bool {
 
 fn append(
     ledger: &Ledger,
-    submissions: Vec<Submission>,
+    submissions: &[Submission],
     principal: &Principal,
 ) -> Result<Receipt, LedgerError> {
     let receipts = ledger.submit_contested(submissions, principal)?.wait()?;

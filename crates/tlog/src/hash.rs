@@ -1,7 +1,7 @@
 //! Merkle tree hashes as in RFC 6962, section 2.1: leaves, nodes and small subtrees.
 
 use crate::encoding::{digest_from_base64, digest_to_base64};
-use crate::sha256::{prefixed, prefixed_pair, prefixed_pairs, sha256};
+use crate::sha256::{prefixed, prefixed_each, prefixed_pair, prefixed_pairs, sha256};
 use crate::tree::split;
 use std::fmt;
 use std::str::FromStr;
@@ -107,6 +107,12 @@ impl fmt::Debug for Hash {
 /// The hash of a leaf: SHA-256 of `0x00` and the entry (RFC 6962, section 2.1).
 pub fn leaf_hash(entry: &[u8]) -> Hash {
     Hash(prefixed(0, entry))
+}
+
+/// Puts the [`leaf_hash`] of each entry behind what `hashes` holds, in order: sooner than one by one.
+pub fn leaf_hashes(entries: &[&[u8]], hashes: &mut Vec<Hash>) {
+    hashes.reserve(entries.len());
+    prefixed_each(0, entries, |hash| hashes.push(hash));
 }
 
 /// The hash of a node: SHA-256 of `0x01` and both children (RFC 6962, section 2.1).

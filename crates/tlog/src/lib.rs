@@ -40,7 +40,7 @@ pub use add_checkpoint::{AddCheckpoint, AddCheckpointError};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use cosignature::{CosignatureError, Ed25519Cosigner, MlDsa44Signer};
 pub use frontier::{Frontier, FrontierError};
-pub use hash::{Hash, HashError, empty_root, leaf_hash, node_hash, tile_root};
+pub use hash::{Hash, HashError, empty_root, leaf_hash, leaf_hashes, node_hash, tile_root};
 pub use key::{Ed25519Signer, KeyError, KeyId, SignatureType, VerifierKey};
 pub use multiproof::MultiproofError;
 pub use note::{NoteError, NoteSignature, SignedNote};

@@ -48,16 +48,74 @@ pub(crate) fn prefixed(prefix: u8, data: &[u8]) -> [u8; 32] {
 /// For messages that fit into `BLOCKS` blocks with prefix and padding: 10 bytes less of data.
 fn prefixed_short<const BLOCKS: usize>(prefix: u8, data: &[u8]) -> [u8; 32] {
     let mut message = [[0; 64]; BLOCKS];
-    let bytes = message.as_flattened_mut();
-    let total = data.len() + 1;
-    bytes[0] = prefix;
-    bytes[1..total].copy_from_slice(data);
-    bytes[total] = 0x80;
-    let blocks = (total + 9).div_ceil(64);
-    bytes[blocks * 64 - 8..blocks * 64].copy_from_slice(&(total as u64 * 8).to_be_bytes());
+    let blocks = lay_out(prefix, data, message.as_flattened_mut());
     let mut state = INITIAL;
     compress256(&mut state, &message[..blocks]);
     to_bytes(&state)
+}
+
+/// `prefix`, `data` and padding at the beginning of `message`, which has room for them; gives the number of blocks.
+fn lay_out(prefix: u8, data: &[u8], message: &mut [u8]) -> usize {
+    let total = data.len() + 1;
+    let blocks = (total + 9).div_ceil(64);
+    let (content, padding) = message[..blocks * 64].split_at_mut(total);
+    content[0] = prefix;
+    content[1..].copy_from_slice(data);
+    let (zeros, length) = padding.split_at_mut(padding.len() - 8);
+    zeros.fill(0);
+    zeros[0] = 0x80;
+    length.copy_from_slice(&(total as u64 * 8).to_be_bytes());
+    blocks
+}
+
+/// [`prefixed`] of each of `items`, in order.
+///
+/// Each block of a message waits for the one before, and the processor with it. Two messages in turns, block by block, give
+/// it something to do meanwhile.
+pub(crate) fn prefixed_each<D: From<[u8; 32]>>(
+    prefix: u8,
+    items: &[&[u8]],
+    mut each: impl FnMut(D),
+) {
+    /// Longer messages than this many blocks are hashed one by one.
+    const BLOCKS: usize = 16;
+    const LONGEST: usize = BLOCKS * 64 - 10;
+    let mut messages = [[[0; 64]; BLOCKS]; 2];
+    let (pairs, odd) = items.as_chunks::<2>();
+    for pair in pairs {
+        if pair.iter().any(|data| data.len() > LONGEST) {
+            for data in pair {
+                each(prefixed(prefix, data).into());
+            }
+            continue;
+        }
+        let [one, other] = &mut messages;
+        let blocks = lay_out(prefix, pair[0], one.as_flattened_mut());
+        let others = lay_out(prefix, pair[1], other.as_flattened_mut());
+        let states = in_turns(&one[..blocks], &other[..others]);
+        for state in &states {
+            each(to_bytes(state).into());
+        }
+    }
+    for data in odd {
+        each(prefixed(prefix, data).into());
+    }
+}
+
+/// The states after the blocks of two messages.
+fn in_turns(one: &[[u8; 64]], other: &[[u8; 64]]) -> [State; 2] {
+    let mut states = [INITIAL; 2];
+    let both = one.len().min(other.len());
+    for (block, others) in one.iter().zip(other) {
+        compress256(&mut states[0], std::slice::from_ref(block));
+        compress256(&mut states[1], std::slice::from_ref(others));
+    }
+    for (state, rest) in states.iter_mut().zip([&one[both..], &other[both..]]) {
+        if !rest.is_empty() {
+            compress256(state, rest);
+        }
+    }
+    states
 }
 
 /// For messages of at least 63 bytes of data.
@@ -116,10 +174,11 @@ pub(crate) fn prefixed_pairs<D: AsRef<[u8]> + From<[u8; 32]>>(
             message[0][33..].copy_from_slice(&right[..31]);
             message[1][0] = right[31];
         }
-        for (out, message) in out.iter_mut().zip(&messages) {
-            let mut state = INITIAL;
-            compress256(&mut state, message);
-            *out = to_bytes(&state).into();
+        for (out, messages) in out.chunks_mut(2).zip(messages.as_chunks::<2>().0) {
+            let states = in_turns(&messages[0], &messages[1]);
+            for (out, state) in out.iter_mut().zip(&states) {
+                *out = to_bytes(state).into();
+            }
         }
     }
 }
@@ -167,6 +226,27 @@ mod tests {
                 "7 and {n} bytes"
             );
         }
+    }
+
+    #[test]
+    fn several_at_once_agree_with_one_by_one() {
+        let data: Vec<u8> = (0..3_000u32).map(|i| (i * 7 % 251) as u8).collect();
+        // Every number of blocks beside every other, both sides of the longest that goes in turns, and an odd number.
+        let lengths = [
+            0, 1, 54, 55, 63, 64, 118, 119, 500, 502, 503, 1013, 1014, 1015, 1016, 2_999,
+        ];
+        let mut items: Vec<&[u8]> = Vec::new();
+        for one in lengths {
+            for other in lengths {
+                items.extend([&data[..one], &data[data.len() - other..]]);
+            }
+        }
+        items.push(&data);
+        let mut all: Vec<[u8; 32]> = Vec::new();
+        prefixed_each(7, &items, |digest| all.push(digest));
+        let expected: Vec<[u8; 32]> = items.iter().map(|item| prefixed(7, item)).collect();
+        assert_eq!(all, expected);
+        prefixed_each(7, &[], |_: [u8; 32]| panic!("there is none"));
     }
 
     #[test]

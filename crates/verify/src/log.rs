@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tlog::{
-    EntryBundle, Hash, Policy, PolicyError, TileId, TileLevel, TreeSize, leaf_hash, tile_root,
+    EntryBundle, Hash, Policy, PolicyError, TileId, TileLevel, TreeSize, leaf_hashes, tile_root,
 };
 
 use crate::attached::Attached;
@@ -294,14 +294,12 @@ impl Batch {
     /// Hashes each entry; as many as the bytes yield.
     fn hash<'b>(&mut self, bundle: TileId, bytes: &'b [u8], found: bool) -> Vec<&'b [u8]> {
         let mut entries = Vec::with_capacity(bundle.width().into());
-        self.leaves.computed.reserve(bundle.width().into());
         let items = EntryBundle::new(bytes, bundle.width())
             .into_iter()
             .flatten();
         for entry in items {
             match entry {
                 Ok(entry) => {
-                    self.leaves.computed.push(leaf_hash(entry));
                     self.bytes += entry.len() as u64;
                     entries.push(entry);
                 }
@@ -316,6 +314,7 @@ impl Batch {
                 Err(_) => {}
             }
         }
+        leaf_hashes(&entries, &mut self.leaves.computed);
         self.entries = entries.len() as u64;
         if self.leaves.computed.len() == 256 {
             self.leaves.root = Some(tile_root(&self.leaves.computed));

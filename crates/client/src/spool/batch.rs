@@ -46,7 +46,7 @@ impl Batch {
 
     /// The record in the last line.
     pub(super) fn last_record(&self) -> Result<Vec<u8>, SubmissionError> {
-        Submission::parse_line(self.last_line()).map(|submission| submission.record)
+        Submission::parse_line(self.last_line()).map(|submission| submission.record.to_vec())
     }
 
     /// A line by its number from 1, without its newline; empty where there is none.
@@ -58,7 +58,7 @@ impl Batch {
     /// The record in a line by its number from 1.
     pub(super) fn record(&self, number: usize) -> Option<Vec<u8>> {
         let submission = Submission::parse_line(self.line(number)).ok()?;
-        Some(submission.record)
+        Some(submission.record.to_vec())
     }
 
     fn push(&mut self, line: &[u8]) {
@@ -115,7 +115,7 @@ fn attached(line: &[u8]) -> Vec<Sha256> {
     let Ok(submission) = Submission::parse_line(line) else {
         return Vec::new();
     };
-    let record = Record::parse(&submission.record);
+    let record = Record::parse(submission.record);
     record.map_or_else(
         |_| Vec::new(),
         |record| record.attachments().map(|(_, _, sha)| sha).collect(),

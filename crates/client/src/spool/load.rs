@@ -172,10 +172,10 @@ impl End {
         let Ok(record) = record else {
             return Ok(None);
         };
-        let seq = Record::parse(&record).map(|record| record.seq());
+        let seq = Record::parse(record).map(|record| record.seq());
         Ok(Some(Self {
             next_seq,
-            head: Some(record::leaf_hash(&record)),
+            head: Some(record::leaf_hash(record)),
             unsigned,
             seal: match seq {
                 Ok(seq) if is_seal(line) => Some(SealWritten {

@@ -84,9 +84,12 @@ impl Fixture {
         Self { dir, clock, ledger }
     }
 
-    pub(crate) fn submit(&self, records: Vec<Submission>) -> Result<Vec<Receipt>, AppendError> {
+    pub(crate) fn submit(
+        &self,
+        records: impl AsRef<[Submission]>,
+    ) -> Result<Vec<Receipt>, AppendError> {
         self.ledger
-            .submit(records, &Principal::local())
+            .submit(records.as_ref(), &Principal::local())
             .unwrap()
             .wait()
     }

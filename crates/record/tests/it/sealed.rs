@@ -61,7 +61,10 @@ fn a_line_is_read_as_it_was_written() {
     let line = submission.to_line();
     assert!(line.starts_with(b"{\"openings\":{\"annotator_id\":{\"key\":\""));
     assert_eq!(record::canonical::check(&line), Ok(()));
-    assert_eq!(Submission::parse_line(&line).unwrap(), submission);
+    assert_eq!(
+        Submission::parse_line(&line).unwrap().into_owned(),
+        submission
+    );
 
     let plain = Submission::new(
         writer("rank0", 1)
@@ -71,7 +74,12 @@ fn a_line_is_read_as_it_was_written() {
             .record,
     );
     assert_eq!(plain.to_line(), plain.record);
-    assert_eq!(Submission::parse_line(&plain.to_line()).unwrap(), plain);
+    assert_eq!(
+        Submission::parse_line(&plain.to_line())
+            .unwrap()
+            .into_owned(),
+        plain
+    );
     assert!(plain.check().is_ok());
 }
 

@@ -119,13 +119,13 @@ where
     let alone = state.appends().is_alone() && state.ledger().is_resting();
     let ticket = if light && !alone {
         let submissions = read(form, &bytes, published)?;
-        state.ledger().submit(submissions, principal)?
+        state.ledger().submit(&submissions, principal)?
     } else if light {
         // Nobody is writing or about to: this thread writes, and spares the sender two changes of thread. With several
         // senders that would be one change for each, and groups of one.
         tokio::task::block_in_place(|| -> Result<_, Problem> {
             let submissions = read(form, &bytes, published)?;
-            Ok(state.ledger().submit_blocking(submissions, principal)?)
+            Ok(state.ledger().submit_blocking(&submissions, principal)?)
         })?
     } else {
         let (state, principal) = (state.clone(), principal.clone());
@@ -133,8 +133,7 @@ where
             // Room is given back once the bytes are, also where the sender has gone.
             let _taken = taken;
             let submissions = read(form, &bytes, published)?;
-            drop(bytes);
-            Ok(state.ledger().submit(submissions, &principal)?)
+            Ok(state.ledger().submit(&submissions, &principal)?)
         });
         submitted
             .await
@@ -184,7 +183,7 @@ impl Form {
     }
 }
 
-fn read(form: Form, bytes: &[u8], published: bool) -> Result<Vec<Submission>, Problem> {
+fn read(form: Form, bytes: &[u8], published: bool) -> Result<Vec<Submission<&[u8]>>, Problem> {
     let submissions = match form {
         Form::One => lines::one(bytes)?,
         Form::Lines => lines::many(bytes)?,
