@@ -20,10 +20,12 @@ case "${1-all}" in
     notebooks=$!
     "$(dirname "$0")/watch.sh" &
     server=$!
-    trap 'kill "$notebooks" "$server" 2>/dev/null || true' TERM INT
-    # Whichever ends first ends the container.
+    asked=
+    trap asked=1 TERM INT
+    # Whichever ends first ends the container; being asked to end is no failure.
     code=0
     wait -n "$notebooks" "$server" || code=$?
+    [ -z "$asked" ] || code=0
     kill "$notebooks" "$server" 2>/dev/null || true
     wait "$notebooks" "$server" 2>/dev/null || true
     exit "$code" ;;

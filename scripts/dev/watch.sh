@@ -13,7 +13,9 @@ if [ "${1-}" = --once ]; then # entr runs this, and ends it on a change
   exec "$target/debug/rlhf-audit" serve "$@"
 fi
 
-trap 'exit 0' TERM INT
+watcher=
+# entr ends the server in order, and then itself.
+trap 'if [ -n "$watcher" ]; then kill "$watcher" 2>/dev/null && wait "$watcher" || true; fi; exit 0' TERM INT
 while true; do
   # With -d entr ends when a file is new, and is given the new list.
   find crates Cargo.toml Cargo.lock -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -path '*/templates/*' \
