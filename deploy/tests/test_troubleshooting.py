@@ -237,6 +237,18 @@ def test_commands_of_docker_are_named_as_docker_has_them() -> None:
         assert done.returncode == 0 and option in done.stdout, command
 
 
+def test_docker_build_has_no_option_cpus() -> None:
+    """What the client says before it asks any daemon."""
+    docker = os.environ.get("DOCKER") or shutil.which("docker")
+    if not docker:
+        pytest.skip("there is no docker client")
+    nowhere = {**os.environ, "DOCKER_HOST": "tcp://127.0.0.1:1", "DOCKER_BUILDKIT": "0"}
+    refused = run(docker, "build", "--memory=4g", "--cpus=2", ".", env=nowhere, cwd=ROOT / "docs" / "images")
+    assert refused.returncode != 0 and "unknown flag: --cpus" in refused.stderr, refused.stderr
+    taken = run(docker, "build", "--memory=4g", "--cpuset-cpus=0-1", ".", env=nowhere, cwd=ROOT / "docs" / "images")
+    assert "unknown" not in taken.stderr, taken.stderr
+
+
 def test_every_section_has_a_remedy() -> None:
     sections = re.split(r"^### ", PAGE, flags=re.MULTILINE)[1:]
     assert len(sections) >= 10
