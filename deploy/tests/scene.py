@@ -18,7 +18,11 @@ import yaml
 from observing import ROOT, alertmanager, binary, free_port, get, load, run, running, tool
 
 EVENTS = [
-    {"kind": "annotation.preference", "body": {"choice": "a"}, "sealed": {"prompt": "p", "response_a": "x", "response_b": "y"}},
+    {
+        "kind": "annotation.preference",
+        "body": {"choice": "a"},
+        "sealed": {"prompt": "p", "response_a": "x", "response_b": "y"},
+    },
     {"kind": "reward.scored", "body": {"reward": 0.5}},
     {"kind": "policy.updated", "body": {"step": 1, "loss": 0.25}},
     {"kind": "metric.logged", "body": {"metrics": {"loss": 0.25}}},
@@ -72,10 +76,31 @@ def postgres(password: str | None = None) -> Iterator[int]:
             shutil.chown(folder, "postgres", "postgres")
             shutil.chown(secret, "postgres", "postgres")
         how = ["--auth=scram-sha-256", f"--pwfile={secret}"] if password else ["--auth=trust"]
-        done = run(*as_somebody(), bin_of_postgres("initdb"), "-D", folder / "data", "-U", "postgres", *how, "--no-sync", cwd="/")
+        done = run(
+            *as_somebody(),
+            bin_of_postgres("initdb"),
+            "-D",
+            folder / "data",
+            "-U",
+            "postgres",
+            *how,
+            "--no-sync",
+            cwd="/",
+        )
         assert done.returncode == 0, done.stderr
         port = free_port()
-        args = [*as_somebody(), bin_of_postgres("postgres"), "-D", folder / "data", "-p", port, "-k", folder, "-h", "127.0.0.1"]
+        args = [
+            *as_somebody(),
+            bin_of_postgres("postgres"),
+            "-D",
+            folder / "data",
+            "-p",
+            port,
+            "-k",
+            folder,
+            "-h",
+            "127.0.0.1",
+        ]
         args += ["-c", "fsync=off"]
         log = Path(tempfile.mkstemp(prefix="rlhf-audit-postgres-log.")[1])
         try:
@@ -125,7 +150,18 @@ def whole() -> Iterator[Scene]:
         ports = {job: free_port() for job in ("rlhf-audit", "rlhf-audit-worker", "rlhf-audit-scheduler")}
         scene.server = f"http://127.0.0.1:{ports['rlhf-audit']}"
         scene.log = folder / "server.log"
-        serve = [audit, "serve", *at, "--port", ports["rlhf-audit"], "--workers", 0, "--no-scheduler", "--witness-policy", policy]
+        serve = [
+            audit,
+            "serve",
+            *at,
+            "--port",
+            ports["rlhf-audit"],
+            "--workers",
+            0,
+            "--no-scheduler",
+            "--witness-policy",
+            policy,
+        ]
         server = stack.enter_context(running(serve, scene.log))
         server.answers(f"{scene.server}/health/ready")
         for role in ("worker", "scheduler"):
@@ -168,7 +204,18 @@ def whole() -> Iterator[Scene]:
 def witnessed(stack: contextlib.ExitStack, folder: Path, audit: Path, policy: Path) -> Path:
     """A witness, and the policy that asks it."""
     port = free_port()
-    args = [audit, "witness", "--data-dir", folder / "witness", "--name", "witness.example/w1", "--log", policy, "--port", port]
+    args = [
+        audit,
+        "witness",
+        "--data-dir",
+        folder / "witness",
+        "--name",
+        "witness.example/w1",
+        "--log",
+        policy,
+        "--port",
+        port,
+    ]
     process = stack.enter_context(running(args, folder / "witness.log"))
     process.answers(f"http://127.0.0.1:{port}/health")
     vkey = (folder / "witness" / "vkeys").read_text().split()[0]
@@ -213,5 +260,3 @@ def loaded(scene: Scene, audit: Path) -> Iterator[None]:
         stop.set()
         thread.join()
     assert not failures, failures[0]
-
-

@@ -23,7 +23,10 @@ SEVERITY = {
     for group in load(path)["groups"]
     for rule in group["rules"]
 }
-WEBHOOK = {"ALERT_WEBHOOK_URL": "https://hooks.example.org/alerts?a=1&b=2", "ALERT_WEBHOOK_TOKEN_FILE": "/run/secrets/webhook"}
+WEBHOOK = {
+    "ALERT_WEBHOOK_URL": "https://hooks.example.org/alerts?a=1&b=2",
+    "ALERT_WEBHOOK_TOKEN_FILE": "/run/secrets/webhook",
+}
 MAIL = {
     "ALERT_MAIL_TO": "oncall@example.org",
     "ALERT_MAIL_FROM": "audit@example.org",
@@ -53,7 +56,9 @@ def rendered(folder: Path, **environment: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("environment", [{}, WEBHOOK, MAIL, {**WEBHOOK, **MAIL}], ids=["nobody", "webhook", "mail", "both"])
+@pytest.mark.parametrize(
+    "environment", [{}, WEBHOOK, MAIL, {**WEBHOOK, **MAIL}], ids=["nobody", "webhook", "mail", "both"]
+)
 def test_every_alert_goes_where_its_severity_says(environment: dict[str, str], tmp_path: Path) -> None:
     path = rendered(tmp_path, **environment)
     amtool("check-config", path)
@@ -66,7 +71,9 @@ def test_every_alert_goes_where_its_severity_says(environment: dict[str, str], t
 
 def test_the_file_is_right_as_it_is() -> None:
     amtool("check-config", CONFIG)
-    assert all(list(receiver) == ["name"] for receiver in load(CONFIG)["receivers"]), "somebody would be told by default"
+    assert all(list(receiver) == ["name"] for receiver in load(CONFIG)["receivers"]), (
+        "somebody would be told by default"
+    )
 
 
 def test_what_is_set_is_put_in(tmp_path: Path) -> None:

@@ -62,7 +62,9 @@ def test_what_does_not_work_as_written_has_something_that_does() -> None:
     for command, _, note in rows():
         if command in ours or "$CI_REGISTRY" in command or "${DOCKER_REGISTRY}" in command:
             continue
-        assert re.search(r"`[^`]+`", note), f"{command} is not in our guide, and the table does not say what works instead"
+        assert re.search(r"`[^`]+`", note), (
+            f"{command} is not in our guide, and the table does not say what works instead"
+        )
 
 
 @pytest.mark.parametrize("named", sorted({test for _, test, _ in rows()}))

@@ -34,7 +34,9 @@ def selectors() -> list[str]:
     for path in RULES:
         for group in load(path)["groups"]:
             for rule in group["rules"]:
-                found |= set(re.findall(r"\b(?:rlhf_audit|pg|redis|alertmanager|prometheus)_\w+(?:{[^}]*})?", rule["expr"]))
+                found |= set(
+                    re.findall(r"\b(?:rlhf_audit|pg|redis|alertmanager|prometheus)_\w+(?:{[^}]*})?", rule["expr"])
+                )
     return sorted(found - ONLY_WITH_THE_FAULT)
 
 

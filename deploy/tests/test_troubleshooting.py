@@ -254,5 +254,3 @@ def test_every_section_has_a_remedy() -> None:
     assert len(sections) >= 10
     for section in sections:
         assert "Do:" in section or "```bash" in section or "\n    " in section, section.splitlines()[0]
-
-
