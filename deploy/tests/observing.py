@@ -32,7 +32,7 @@ def tool(package: str, name: str) -> Path:
 
 
 def alertmanager(*args: object) -> list[object]:
-    """A command that may run Alertmanager. Debian's looks for its template under /usr/share: where it was only unpacked,
+    """A command that may run Alertmanager. Debian's looks for its template under /usr/share: where it is unpacked,
     it sees the unpacked one there, in a view of the file system of its own."""
     shared = SERVICES / "prometheus-alertmanager" / "usr" / "share"
     if not shared.is_dir():
