@@ -96,3 +96,10 @@ bench-quick: bench ## The same on a smaller scale, in a few minutes
 
 clean: ## Remove build artefacts
 	$(CARGO) clean
+
+# Kubernetes.
+.PHONY: kubernetes
+
+kubernetes: ## Write deploy/kubernetes, which follows from deploy/kustomize/base
+	@scripts/needs.sh kubectl
+	python3 deploy/kustomize/render.py target/services/helm-*/kubectl/kubectl
