@@ -28,6 +28,7 @@ EXTERNAL = {
     "objects": {"url": "s3://audit/ledger", "existingSecret": "aws"},
     "postgresql": {"bundled": False},
     "redis": {"bundled": False},
+    "backup": {"to": "s3://elsewhere/backup"},
     "secrets": {"existingSecret": "mine"},
     "keys": {"existingSecret": "my-keys"},
 }
@@ -52,7 +53,7 @@ EVERYTHING = {
     "service": {"type": "LoadBalancer", "port": 443},
     "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls", "annotations": {"a": "b"}},
     "networkPolicy": {"extraEgress": [{"ports": [{"port": 5432}]}]},
-    "backup": {"schedule": "0 1 * * *", "existingClaim": "backups"},
+    "backup": {"schedule": "0 1 * * *", "existingClaim": "backups", "existingSecret": "mine"},
     "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}, "prometheusRule": {"enabled": True}},
 }
 BARE = {
@@ -126,7 +127,7 @@ def test_variables_are_set_once_and_are_options(rendered: tuple[str, list[dict]]
                 own += list(configuration.get(source.get("configMapRef", {}).get("name"), {}))
             assert len(own) == len(set(own)), f"{name}: {own}"
             for variable in own:
-                if variable.startswith("RLHF_AUDIT_") and variable not in ("RLHF_AUDIT_EPHEMERAL", "RLHF_AUDIT_KEY_PASSPHRASE"):
+                if variable.startswith("RLHF_AUDIT_") and variable not in ("RLHF_AUDIT_EPHEMERAL", "RLHF_AUDIT_KEY_PASSPHRASE", "RLHF_AUDIT_BACKUP_TO"):
                     assert variable.removeprefix("RLHF_AUDIT_").lower().replace("_", "-") in known, f"{name}: {variable}"
 
 
@@ -231,14 +232,15 @@ def test_install_upgrade_and_uninstall_keep_what_was_made(api: ApiServer) -> Non
     gone = helm("uninstall", "rlhf-audit-trail", env=os.environ)
     assert gone.returncode == 0, gone.stderr
     left = {(kind, name) for kind, _, name in api.objects}
-    assert left == {("Secret", "rlhf-audit-trail-secrets"), ("PersistentVolumeClaim", "rlhf-audit-trail-backups")}
+    secrets = {("Secret", "rlhf-audit-trail-secrets"), ("Secret", "rlhf-audit-trail-backup")}
+    assert left == secrets | {("PersistentVolumeClaim", "rlhf-audit-trail-backups")}
     again = helm("install", "rlhf-audit-trail", "./charts/rlhf-audit-trail", env=os.environ)
     assert again.returncode == 0, again.stderr
     assert api.get("Secret", "rlhf-audit-trail-secrets")["data"] == token
 
 
 def test_shared_stores_keep_their_passwords_and_keys(api: ApiServer) -> None:
-    names = ["rlhf-audit-trail-secrets", "rlhf-audit-trail-stores", "rlhf-audit-trail-keys"]
+    names = [f"rlhf-audit-trail-{name}" for name in ("secrets", "stores", "keys", "backup")]
     # The hook of the migration would wait for a pod that nobody runs here.
     installed = helm("install", "rlhf-audit-trail", CHART, "--no-hooks", values=OBJECTS, env=os.environ)
     assert installed.returncode == 0, installed.stderr
