@@ -94,6 +94,39 @@ bench: ## Measure beside yardsticks (half an hour); ROWS="single batch …" for 
 bench-quick: BENCH_ARGS = --quick
 bench-quick: bench ## The same on a smaller scale, in a few minutes
 
+DEPLOY = $(CURDIR)/target/services/deploy/bin/python -m pytest -q -c deploy/tests/pytest.ini
+BUILD_ARGS ?=
+RELEASE_ARGS ?=
+PYTEST_ARGS ?=
+.PHONY: image image-dev push scan release reproducible test-deploy test-containers
+
+image: ## Build the production image and scan it (BUILD_ARGS: as scripts/build.sh has them)
+	scripts/build.sh $(BUILD_ARGS)
+
+image-dev: ## Build the image to work in
+	scripts/build.sh --target development $(BUILD_ARGS)
+
+push: ## Build the production image, scan it and push it to REGISTRY
+	scripts/build.sh --push $(BUILD_ARGS)
+
+scan: ## Build the production image, and fail where no scanner is there or something critical is found
+	SCAN_SECURITY=required scripts/build.sh $(BUILD_ARGS)
+
+release: ## Make a release (RELEASE_ARGS: as scripts/release.sh has them)
+	scripts/release.sh $(RELEASE_ARGS)
+
+reproducible: ## Build the binary twice, in two places, and compare
+	@scripts/needs.sh cargo cc
+	scripts/image/reproducible.sh
+
+test-deploy: ## Test what deploys, as far as that takes no container engine
+	@scripts/needs.sh cargo deploy shellcheck
+	$(DEPLOY) -m "not containers" $(PYTEST_ARGS) deploy/tests
+
+test-containers: ## Test the images and what runs them with a real container engine
+	@scripts/needs.sh cargo deploy engine
+	$(DEPLOY) -m containers $(PYTEST_ARGS) deploy/tests
+
 clean: ## Remove build artefacts
 	$(CARGO) clean
 

@@ -24,7 +24,8 @@ from_pip() { # name version requirement: in an environment of its own, which Deb
 }
 
 from_requirements() { # name file: what a file lists, in an environment that is made anew when the file changes
-  local dir="$services/$1-$(sha256sum "$2" | cut -c1-12)"
+  local dir
+  dir="$services/$1-$(sha256sum "$2" | cut -c1-12)"
   [ -e "$dir/done" ] && { ln -sfn "$dir" "$services/$1"; return; }
   command -v python3 >/dev/null || apt_install python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
@@ -98,6 +99,14 @@ for tool in "$@"; do
       command -v redis-server >/dev/null || apt_install redis-server ;;
     aiosmtpd)
       from_pip aiosmtpd 1.4.6 aiosmtpd ;;
+    deploy)
+      from_requirements deploy deploy/tests/requirements.txt ;;
+    engine)
+      # Docker and what makes its images without a registry; an engine that answers is enough.
+      docker version >/dev/null 2>&1 || { command -v dockerd >/dev/null && command -v debootstrap >/dev/null; } ||
+        "$(dirname "$0")/offline/engine.sh" install ;;
+    shellcheck)
+      command -v shellcheck >/dev/null || apt_install shellcheck ;;
     standardwebhooks)
       from_pip standardwebhooks 1.1.0 standardwebhooks ;;
     strace)

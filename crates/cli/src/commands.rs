@@ -23,6 +23,8 @@ pub(crate) mod export;
 #[cfg(feature = "full")]
 pub(crate) mod fsck;
 #[cfg(feature = "full")]
+pub(crate) mod health;
+#[cfg(feature = "full")]
 pub(crate) mod hook;
 #[cfg(feature = "full")]
 pub(crate) mod import;

@@ -34,6 +34,8 @@ mod stop;
 #[cfg(feature = "full")]
 mod traces;
 #[cfg(feature = "full")]
+mod vanishing;
+#[cfg(feature = "full")]
 mod work;
 
 use std::process::ExitCode;
@@ -163,6 +165,9 @@ enum Command {
     /// Look at configuration, keys, clock, disk and stores, and say what to do where something is wrong
     #[cfg(feature = "full")]
     Doctor(commands::doctor::Args),
+    /// Ask a server whether it can do its work
+    #[cfg(feature = "full")]
+    Health(commands::health::Args),
     /// Measure a server or this machine under load, and check what was recorded
     #[cfg(feature = "full")]
     Bench(commands::bench::Args),
@@ -244,6 +249,8 @@ fn main() -> ExitCode {
         Command::Config(args) => commands::config::run(&args, cli.config, json),
         #[cfg(feature = "full")]
         Command::Doctor(args) => commands::doctor::run(&args, cli.config, json),
+        #[cfg(feature = "full")]
+        Command::Health(args) => commands::health::run(&args, json),
         #[cfg(feature = "full")]
         Command::Bench(args) => commands::bench::run(&args, json),
         #[cfg(feature = "full")]

@@ -258,8 +258,33 @@ pub(crate) fn ledger_failure(error: LedgerError) -> Failure {
         | LedgerError::Rotation { .. }
         | LedgerError::Approval { .. }
         | LedgerError::Ended { .. } => Failure::input(error),
-        _ => Failure::unavailable(error),
+        error => {
+            let remedy = remedy(&error);
+            let failure = Failure::unavailable(error);
+            match remedy {
+                Some(remedy) => failure.with_hint(remedy),
+                None => failure,
+            }
+        }
     }
+}
+
+/// What an operator does about stores that cannot be used.
+fn remedy(error: &LedgerError) -> Option<String> {
+    if error.is_denied() {
+        let user = rustix::process::geteuid().as_raw();
+        return Some(format!(
+            "this runs as user {user}, who has to be able to write there: chown -R {user} the directory, or mount it \
+             writable; in a container that is the volume, or choose its owner with --user"
+        ));
+    }
+    if error.is_unavailable() {
+        return Some(
+            "see that it runs and that this machine reaches it; `rlhf-audit doctor database objects` tries it alone"
+                .to_owned(),
+        );
+    }
+    None
 }
 
 /// A ledger that could not be served, or not be closed.

@@ -240,6 +240,23 @@ impl LedgerError {
         )
     }
 
+    /// Whether the system does not let this process read or write where the ledger is.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Store(store::StoreError::Denied { .. }) => true,
+            Self::Io { source, .. } => matches!(
+                source.kind(),
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether something over a network does not answer, and may later.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_unavailable())
+    }
+
     /// Whether something that was kept is not what was kept: damage, or somebody's hand.
     pub fn is_damage(&self) -> bool {
         matches!(

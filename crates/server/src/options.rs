@@ -52,6 +52,8 @@ pub struct Options {
     pub queue: Option<jobs::Queue>,
     /// The thresholds of the rules that watch over training; `None`: nobody watches.
     pub watch: Option<watch::Settings>,
+    /// What is wrong with the disk under the ledger, if anything is: health says it, and the server does without.
+    pub disk: Option<String>,
     /// How long requests under way may take to finish once the server is told to stop.
     pub shutdown_grace: Duration,
     /// Told of each request's span and headers before it is answered, by whoever follows traces.
@@ -86,6 +88,7 @@ impl Default for Options {
             witness_interval: Duration::from_secs(1),
             queue: None,
             watch: Some(watch::Settings::default()),
+            disk: None,
             shutdown_grace: Duration::from_secs(10),
             trace: None,
         }

@@ -20,6 +20,7 @@ use crate::logging;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
 use crate::traces;
+use crate::vanishing;
 use crate::work::{WorkArgs, name};
 
 /// How long closing the ledger may take once requests are done, an outage of its database included.
@@ -69,6 +70,9 @@ pub(crate) struct Args {
     /// How long requests under way may take to finish once the server is told to stop
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration, env = "RLHF_AUDIT_SHUTDOWN_GRACE")]
     shutdown_grace: Duration,
+    /// The data directory may go with the container, as in a try-out: health does not speak of it
+    #[arg(long, env = "RLHF_AUDIT_EPHEMERAL")]
+    ephemeral: bool,
     #[command(flatten)]
     witnesses: WitnessArgs,
     #[command(flatten)]
@@ -226,6 +230,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let options = server::Options {
         queue: Some(tools.queue.clone()),
         no_auth: args.no_auth,
+        disk: vanishing_disk(args),
         witness_interval,
         shutdown_grace: args.shutdown_grace,
         watch,
@@ -274,6 +279,17 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     traces::finish();
     outcome.map_err(Failure::unavailable)?;
     Ok(Outcome::True)
+}
+
+/// What is to be said, in the log and in health, of a ledger that will not stay.
+fn vanishing_disk(args: &Args) -> Option<String> {
+    let said = vanishing::of_ledger(&args.location)?;
+    if args.ephemeral {
+        tracing::info!("{said} (as --ephemeral allows)");
+        return None;
+    }
+    tracing::warn!("{said}");
+    Some(said)
 }
 
 /// Ends the process after so long, whatever it waits for then: what was acknowledged is on disk, and what is not

@@ -66,6 +66,7 @@ impl Desk {
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "RLHF_AUDIT_METRICS_LISTEN",
             "RLHF_AUDIT_REQUIRE_APPROVAL",
+            "RLHF_AUDIT_EPHEMERAL",
         ] {
             command.env_remove(variable);
         }

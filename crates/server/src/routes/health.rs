@@ -104,6 +104,9 @@ async fn parts(state: &State, status: &Status) -> BTreeMap<&'static str, Part> {
     if let Some(witnesses) = state.witnesses() {
         parts.insert("witnesses", witnesses.part(state.ledger()));
     }
+    if let Some(disk) = &state.options().disk {
+        parts.insert("disk", Part::new("degraded", disk));
+    }
     parts
 }
 

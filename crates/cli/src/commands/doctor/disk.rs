@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Finding, Patient};
+use crate::vanishing;
 
 /// Less room than this is too little to go on with.
 const LITTLE: u64 = 256 << 20;
@@ -67,7 +68,7 @@ const STRANGE: [(rustix::fs::FsWord, &str, bool, &str); 7] = [
 pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let dir = nearest(&patient.location.data_dir);
     let mut findings = vec![room(&dir)];
-    findings.extend(kind(&dir));
+    findings.extend(kind(&dir).or_else(|| volume(&dir)));
     if std::env::var("LD_PRELOAD").is_ok_and(|libraries| libraries.contains("eatmydata")) {
         findings.push(Finding::failed(
             "LD_PRELOAD names libeatmydata, which makes flushing do nothing",
@@ -134,6 +135,15 @@ fn kind(dir: &Path) -> Option<Finding> {
     } else {
         Finding::warning(said, advice)
     })
+}
+
+/// What its mount says, where its file system says nothing: a container's volume that will not stay.
+fn volume(dir: &Path) -> Option<Finding> {
+    let why = vanishing::of_directory(dir)?;
+    Some(Finding::warning(
+        format!("{} is on {why}", dir.display()),
+        "mount a volume with a name, or a directory of the host, at the data directory",
+    ))
 }
 
 fn flushing(dir: &Path) -> Finding {
