@@ -153,7 +153,6 @@ def test_a_new_image_is_taken_but_by_a_job_that_is_still_there(api: ApiServer, t
         (tmp_path / path.name).write_text(text)
     refused = kubectl("apply", "-f", tmp_path)
     assert refused.returncode == 1
-    assert re.findall(r'Job "?(\S+?)"? is invalid|Job (\S+) is invalid|jobs.*?"(\S+)"', refused.stderr) or "immutable" in refused.stderr
     assert refused.stderr.count("field is immutable") == 1, refused.stderr
     assert "rlhf-audit-trail-migrate" in refused.stderr
     assert kubectl("delete", "job", "rlhf-audit-trail-migrate", "--namespace", "rlhf-audit-trail", "--wait=false").returncode == 0
