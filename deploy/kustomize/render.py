@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes deploy/kubernetes, or checks it: what deploy/kustomize/base gives, a file for each part, in the order to apply them.
 
-    render.py KUBECTL [--check]
+render.py KUBECTL [--check]
 """
 
 import re

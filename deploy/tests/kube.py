@@ -89,7 +89,9 @@ def pods(documents: list[dict]) -> Iterator[tuple[str, dict]]:
                 # The controller adds the claims it makes.
                 pod = copy.deepcopy(spec["template"])
                 claims = [claim["metadata"]["name"] for claim in spec.get("volumeClaimTemplates", [])]
-                made = [{"name": claim, "persistentVolumeClaim": {"claimName": f"{claim}-{document['metadata']['name']}-0"}} for claim in claims]
+                made = [
+                    {"name": claim, "persistentVolumeClaim": {"claimName": f"{claim}-{document['metadata']['name']}-0"}} for claim in claims
+                ]
                 pod["spec"]["volumes"] = [*pod["spec"].get("volumes", []), *made]
                 yield name, pod
             case "CronJob":
@@ -109,8 +111,10 @@ def unrestricted(pod: dict) -> list[str]:
     whole = spec.get("securityContext") or {}
     for container in containers(pod):
         own = container.get("securityContext") or {}
+
         def at(field: str, own: dict = own):
             return own.get(field, whole.get(field))
+
         for field, is_right in {
             "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
             "privileged": not own.get("privileged"),

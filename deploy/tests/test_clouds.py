@@ -79,9 +79,7 @@ def stack(aws) -> str:
     subnets = ",".join(found["SubnetId"] for found in aws("aws ec2 describe-subnets")["Subnets"][:2])
     certificate = aws("aws acm request-certificate --domain-name audit.example.com")["CertificateArn"]
     aws(
-        "aws cloudformation deploy --template-file deploy/aws/template.yaml --stack-name rlhf-audit-trail --capabilities CAPABILITY_IAM".replace(
-            "deploy/aws/template.yaml", str(AWS)
-        ),
+        f"aws cloudformation deploy --template-file {AWS} --stack-name rlhf-audit-trail --capabilities CAPABILITY_IAM",
         "--parameter-overrides",
         "Image=123456789012.dkr.ecr.us-west-2.amazonaws.com/rlhf-audit-trail:latest",
         f"Vpc={vpc}",

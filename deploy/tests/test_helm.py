@@ -43,11 +43,20 @@ EVERYTHING = {
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "a", "operator": "Exists"}],
         "podAnnotations": {"a": "b"},
-        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [
-            {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]}}},
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}]
+                }
+            }
+        },
     },
-    "worker": {"autoscaling": {"enabled": True}, "topologySpreadConstraints": [
-        {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}}}]},
+    "worker": {
+        "autoscaling": {"enabled": True},
+        "topologySpreadConstraints": [
+            {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}}}
+        ],
+    },
     "jobsConfig": '[[schedule]]\nname = "cards"\nkind = "model-cards"\nevery = "1h"\n',
     "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}},
     "service": {"type": "LoadBalancer", "port": 443},
@@ -127,7 +136,11 @@ def test_variables_are_set_once_and_are_options(rendered: tuple[str, list[dict]]
                 own += list(configuration.get(source.get("configMapRef", {}).get("name"), {}))
             assert len(own) == len(set(own)), f"{name}: {own}"
             for variable in own:
-                if variable.startswith("RLHF_AUDIT_") and variable not in ("RLHF_AUDIT_EPHEMERAL", "RLHF_AUDIT_KEY_PASSPHRASE", "RLHF_AUDIT_BACKUP_TO"):
+                if variable.startswith("RLHF_AUDIT_") and variable not in (
+                    "RLHF_AUDIT_EPHEMERAL",
+                    "RLHF_AUDIT_KEY_PASSPHRASE",
+                    "RLHF_AUDIT_BACKUP_TO",
+                ):
                     assert variable.removeprefix("RLHF_AUDIT_").lower().replace("_", "-") in known, f"{name}: {variable}"
 
 
@@ -300,7 +313,10 @@ def test_the_rules_are_those_of_prometheus() -> None:
     alone = {"metrics": {"prometheusRule": {"enabled": True}}}
     alerts = {rule["alert"] for group in rules for rule in group["rules"]}
     embedded = by_name(template(alone), "PrometheusRule", "audit-rlhf-audit-trail")["spec"]["groups"]
-    assert alerts - {rule["alert"] for group in embedded for rule in group["rules"]} == {"RlhfAuditWorkersAbsent", "RlhfAuditSchedulerAbsent"}
+    assert alerts - {rule["alert"] for group in embedded for rule in group["rules"]} == {
+        "RlhfAuditWorkersAbsent",
+        "RlhfAuditSchedulerAbsent",
+    }
 
 
 def test_monitors_give_the_names_that_rules_know() -> None:
@@ -314,5 +330,19 @@ def test_monitors_give_the_names_that_rules_know() -> None:
     }
     assert jobs == {"rlhf-audit", "rlhf-audit-worker", "rlhf-audit-scheduler"}
     labels = by_name(documents, "ServiceMonitor", "audit-rlhf-audit-trail")["spec"]["selector"]["matchLabels"]
-    matching = [document for document in documents if document["kind"] == "Service" and labels.items() <= document["metadata"]["labels"].items()]
+    matching = [
+        document for document in documents if document["kind"] == "Service" and labels.items() <= document["metadata"]["labels"].items()
+    ]
     assert [service["spec"]["ports"][0]["name"] for service in matching] == ["metrics"]
+
+
+def test_stores_are_reached_by_our_own_pods_alone_and_ask_nobody() -> None:
+    policies = {document["metadata"]["name"]: document["spec"] for document in template(SHARED) if document["kind"] == "NetworkPolicy"}
+    for store in ("postgres", "redis"):
+        policy = policies[f"audit-rlhf-audit-trail-{store}"]
+        assert policy["policyTypes"] == ["Ingress", "Egress"] and "egress" not in policy
+        (rule,) = policy["ingress"]
+        assert rule["from"][0]["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "audit"
+    (asking,) = policies["audit-rlhf-audit-trail-egress"]["podSelector"]["matchExpressions"]
+    assert asking["operator"] == "NotIn" and asking["values"] == ["postgres", "redis"]
+    assert {port["port"] for rule in policies["audit-rlhf-audit-trail-app"]["ingress"] for port in rule["ports"]} == {"http"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from apiserver import ApiServer
-from kube import ROOT, VERSIONS, by_name, containers, dangling, kustomize, loose, manifests, pods, schema_errors, tool, unrestricted
+from kube import ROOT, VERSIONS, by_name, containers, dangling, kustomize, loose, manifests, need, pods, schema_errors, tool, unrestricted
 
 PLAIN = ROOT / "deploy/kubernetes"
 FORMS = ["base", "overlays/staging", "overlays/production"]
@@ -149,7 +150,7 @@ def test_a_new_image_is_taken_but_by_a_job_that_is_still_there(api: ApiServer, t
     """Which is why the migration's ends by itself, and the setup's never changes."""
     assert kubectl("apply", "-f", "deploy/kubernetes/").returncode == 0
     for path in PLAIN.glob("*.yaml"):
-        text = path.read_text().replace("X)
+        text = re.sub(r"(rlhf-audit-trail):[0-9]+\.[0-9]+\.[0-9]+", r"\1:99.0.0", path.read_text())
         (tmp_path / path.name).write_text(text)
     refused = kubectl("apply", "-f", tmp_path)
     assert refused.returncode == 1
@@ -219,3 +220,20 @@ def test_configuration_is_of_options_that_exist() -> None:
             for variable in document["data"]:
                 key = variable.removeprefix("RLHF_AUDIT_").lower().replace("_", "-")
                 assert key in known or variable.startswith("AWS_"), variable
+
+
+def test_the_canary_of_the_documentation_is_a_deployment_of_its_own() -> None:
+    need("jq")
+    documentation = (ROOT / "docs/deployment/rolling-updates.md").read_text()
+    (program,) = re.findall(r"jq '([^']+)'", documentation)
+    app = by_name(kustomize("base"), "Deployment", "rlhf-audit-trail")
+    done = subprocess.run(["jq", program], input=json.dumps(app), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    canary = json.loads(done.stdout)
+    assert schema_errors([canary], [VERSIONS[0], VERSIONS[-1]]) == ""
+    labels = canary["spec"]["template"]["metadata"]["labels"]
+    assert canary["metadata"]["name"] != app["metadata"]["name"]
+    assert canary["spec"]["selector"]["matchLabels"].items() <= labels.items()
+    # The Service sends it requests, and the other Deployment does not take it for its own.
+    assert by_name(kustomize("base"), "Service", "rlhf-audit-trail")["spec"]["selector"].items() <= labels.items()
+    assert canary["spec"]["selector"] != app["spec"]["selector"]

@@ -59,7 +59,9 @@ def test_a_shared_release_becomes_ready_and_passes_its_test(node: Callable[[dict
     release = node({"mode": "shared", "keys": {"existingSecret": f"{RELEASE}-keys"}})
     # As `objects.url` would have the chart make them: keys out of a Secret.
     release.objects.append(by_name(template({"mode": "shared", "objects": {"url": "s3://a/b"}}), "Secret", f"{RELEASE}-keys"))
-    need_images(release.engine, *{c["image"] for _, pod in pods(release.objects) for c in pod["spec"]["containers"] if "rlhf" not in c["image"]})
+    need_images(
+        release.engine, *{c["image"] for _, pod in pods(release.objects) for c in pod["spec"]["containers"] if "rlhf" not in c["image"]}
+    )
     for store in ("postgres", "redis"):
         spec = spec_of(release, f"StatefulSet/{RELEASE}-{store}")
         release.ready(release.start(store, spec, f"{RELEASE}-{store}"), spec["containers"][0])
