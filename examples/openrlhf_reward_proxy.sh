@@ -4,7 +4,7 @@
 set -eu
 audit=$(command -v "${RLHF_AUDIT:-rlhf-audit}") || { echo "set RLHF_AUDIT to the rlhf-audit command" >&2; exit 2; }
 desk=$(mktemp -d)
-model= proxy=
+model="" proxy=""
 trap 'kill $model $proxy 2>/dev/null || true; rm -rf "$desk"' EXIT
 cd "$desk"
 export RLHF_AUDIT_STATE_DIR="$desk/state"

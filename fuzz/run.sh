@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 
 keep=
 [ "${1:-}" = --keep ] && { keep=1; shift; }
+# shellcheck disable=SC2046 # the names of targets have no spaces
 [ $# -gt 0 ] || set -- $(ls corpus)
 
 # The crates of the workspace, in its versions.

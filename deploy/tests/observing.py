@@ -32,8 +32,8 @@ def tool(package: str, name: str) -> Path:
 
 
 def alertmanager(*args: object) -> list[object]:
-    """A command that may run Alertmanager. Debian's looks for its template under /usr/share: where it was only unpacked, it
-    sees the unpacked one there, in a view of the file system of its own."""
+    """A command that may run Alertmanager. Debian's looks for its template under /usr/share: where it is unpacked,
+    it sees the unpacked one there, in a view of the file system of its own."""
     shared = SERVICES / "prometheus-alertmanager" / "usr" / "share"
     if not shared.is_dir():
         return list(args)

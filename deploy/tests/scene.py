@@ -1,5 +1,5 @@
-"""The whole system on this machine, without an engine: server, worker, scheduler, witness, PostgreSQL, Redis, their exporters,
-Prometheus and Alertmanager. Everything is real, on ports of the kernel's choosing, and ends with the test."""
+"""The whole system on this machine, without an engine: server, worker, scheduler, witness, PostgreSQL, Redis, their
+exporters, Prometheus and Alertmanager. All of it is real, on ports of the kernel's choosing, and ends with the test."""
 
 from __future__ import annotations
 
@@ -246,7 +246,7 @@ def loaded(scene: Scene, audit: Path) -> Iterator[None]:
         events = "\n".join(json.dumps(event) for event in EVENTS)
         while not stop.is_set() and not failures:
             bench = ["bench", "append", "--clients", 4, "--batch", 5, "--rate", 200, "--seconds", 3, "--no-verify"]
-            once(*bench, "--server", scene.server, "--token", scene.token)
+            once(*bench, "--server", scene.server, "--token", scene.token, "--policy", scene.folder / "data" / "policy")
             once("append", "--run", "scene", *place, "--key", scene.folder / "key", given=events)
             for path in ("/v1/records?limit=100", "/v1/runs", "/v1/findings", "/v1/records/0/proof"):
                 get(scene.server + path, authorization=f"Bearer {scene.token}")

@@ -12,8 +12,8 @@ from observing import ROOT
 HERE = Path(__file__).parent
 PAGES = ROOT / "docs" / "deployment"
 TABLE = PAGES / "coverage.md"
-# The guide that this deployment was written to. It is kept outside the repository; where it is not there, the table itself
-# is the list of its commands.
+# The guide that this deployment was written to. It is kept outside the repository; where it is not there, the table
+# itself is the list of its commands.
 GUIDE = ROOT.parent / "shared" / "seed" / "build-guide.md"
 
 

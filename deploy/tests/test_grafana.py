@@ -16,7 +16,7 @@ PATHS = sorted((HERE / "dashboards").glob("*.json"))
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in PATHS}
 RULES = sorted((ROOT / "deploy" / "prometheus" / "rules").glob("*.yml"))
 # What an alert looks for and a system that is well does not have: a series of its own appears with the fault.
-ONLY_WITH_THE_FAULT = {'rlhf_audit_http_requests_total{job="rlhf-audit",status="500"}'}
+ONLY_WITH_THE_FAULT = 'status="50'
 
 
 def queries() -> list[tuple[str, str, str]]:
@@ -37,7 +37,7 @@ def selectors() -> list[str]:
                 found |= set(
                     re.findall(r"\b(?:rlhf_audit|pg|redis|alertmanager|prometheus)_\w+(?:{[^}]*})?", rule["expr"])
                 )
-    return sorted(found - ONLY_WITH_THE_FAULT)
+    return sorted(selector for selector in found if ONLY_WITH_THE_FAULT not in selector)
 
 
 def test_the_four_dashboards_are_there() -> None:
@@ -135,5 +135,5 @@ def test_a_query_for_what_is_not_there_returns_nothing(scene: Scene) -> None:
 
 
 def test_nothing_fires_while_all_is_well(scene: Scene) -> None:
-    rows = scene.query('ALERTS{severity!="info"}')
+    rows = scene.query('ALERTS{alertstate="firing",severity!="info"}')
     assert [row["metric"]["alertname"] for row in rows] == []

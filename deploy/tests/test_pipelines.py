@@ -101,7 +101,7 @@ def test_what_is_pushed_was_scanned() -> None:
 
 
 def test_the_jenkinsfile_is_a_declarative_pipeline() -> None:
-    """There is no Jenkins here: that braces close, and that each stage has its steps, is what can be said without one."""
+    """What can be said without a Jenkins: that braces close, and that each stage has its steps."""
     text = re.sub(r"(?m)//(?![^'\n]*').*$", "", JENKINS.read_text())
     bare = re.sub(r"'[^'\n]*'", "''", text)
     depth = 0

@@ -17,6 +17,8 @@ mod hangup;
 mod location;
 #[cfg(feature = "full")]
 mod logging;
+#[cfg(feature = "full")]
+mod operation;
 mod outcome;
 #[cfg(feature = "full")]
 mod passphrase;

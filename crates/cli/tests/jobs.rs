@@ -585,3 +585,31 @@ fn a_server_alone_follows_the_usual_schedules() {
     let unknown = desk.fails(2, &["jobs", "run", "nothing"]);
     assert!(unknown.contains("model-card"), "{unknown}");
 }
+
+/// Whoever watches over workers and schedulers asks each of them.
+#[test]
+fn workers_and_schedulers_answer_for_themselves() {
+    let (desk, database) = site("observed");
+    for role in ["worker", "scheduler"] {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = port.local_addr().unwrap().to_string();
+        drop(port);
+        let at = ["--database-url", &database, "--metrics-listen", &address];
+        let process = Process::start(&desk, &[&[role], &at[..]].concat());
+        let ready = common::get(&format!("http://{address}/health/ready"));
+        assert_eq!(ready.0, 200, "{}", String::from_utf8_lossy(&ready.1));
+        let (status, body) = common::get(&format!("http://{address}/metrics"));
+        let metrics = String::from_utf8(body).unwrap();
+        assert_eq!(status, 200, "{metrics}");
+        for name in ["rlhf_audit_jobs{", "rlhf_audit_process_threads "] {
+            assert!(metrics.contains(name), "{role} lacks {name}: {metrics}");
+        }
+        // There is nothing else.
+        assert_eq!(common::get(&format!("http://{address}/v1/jobs")).0, 404);
+        let taken = desk.fails(3, &[&[role], &at[..]].concat());
+        assert!(taken.contains("--metrics-listen"), "{taken}");
+        process.signal("TERM");
+        let mut process = process;
+        assert!(process.child.wait().unwrap().success(), "{role}");
+    }
+}

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::error::ServerError;
 use crate::options::Options;
-use crate::serve::{Listeners, serve_at};
+use crate::serve::{Listeners, serve_at, serve_operation};
 
 /// A ledger and the server behind which it stands. What was acknowledged is on disk whether this is closed or not;
 /// closing publishes it too.
@@ -79,6 +79,26 @@ pub fn run_at(
             operation: operation.map(asynchronous).transpose()?,
         };
         serve_at(listeners, ledger, options, shutdown).await
+    })
+}
+
+/// Serves health and metrics alone until `shutdown`, on one thread of its own: for a worker or a scheduler.
+///
+/// # Errors
+/// Where the system gives no thread for the runtime, or the socket fails.
+pub fn run_operation(
+    listener: TcpListener,
+    ledger: Arc<Ledger>,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServerError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        serve_operation(asynchronous(listener)?, ledger, options, shutdown).await;
+        Ok(())
     })
 }
 

@@ -159,6 +159,23 @@ pub async fn serve_at(
     Ok(())
 }
 
+/// Serves health and metrics alone until `shutdown` resolves: for a process that works on `ledger` beside its servers.
+pub(crate) async fn serve_operation(
+    listener: TcpListener,
+    ledger: Arc<Ledger>,
+    options: Options,
+    shutdown: impl Future<Output = ()>,
+) {
+    let limits = Limits {
+        connections: OPERATION_CONNECTIONS,
+        header_timeout: options.header_timeout,
+        write_stall: options.write_stall,
+        grace: options.shutdown_grace,
+    };
+    let app = TowerToHyperService::new(operation(State::new(ledger, options)));
+    accept(listener, |_| app.clone(), None, limits, shutdown).await;
+}
+
 /// Signs what this server wrote on behalf of others, once it rests; records what auditors have read, and writes down
 /// which tokens were used.
 async fn keep_books(state: State) {

@@ -7,6 +7,7 @@ use ledger::Ledger;
 
 use crate::commands::serve::start_logging;
 use crate::location::LocationArgs;
+use crate::operation::OperationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
 use crate::stop::Stop;
@@ -22,6 +23,8 @@ pub(crate) struct Args {
     location: LocationArgs,
     #[command(flatten)]
     work: WorkArgs,
+    #[command(flatten)]
+    operation: OperationArgs,
 }
 
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
@@ -30,6 +33,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let ledger =
         Ledger::open_at(&args.location.location(), ledger_options()).map_err(shared_failure)?;
     let (tools, plans) = plan.tools(&ledger, None)?;
+    let operation = args.operation.start(&ledger, &tools.queue)?;
     let stop = Stop::listen()?;
     let name = name();
     let scheduler = Scheduler::start(&tools, name.as_str(), plans).map_err(Failure::unavailable)?;
@@ -38,7 +42,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         ledger.origin()
     );
     while !stop.wait(LOOK) && ledger.status().failed.is_none() {}
-    drop(scheduler);
+    drop((scheduler, operation));
     ledger.close().map_err(ledger_failure)?;
     Ok(Outcome::True)
 }

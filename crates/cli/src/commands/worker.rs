@@ -8,6 +8,7 @@ use ledger::Ledger;
 use crate::commands::serve::start_logging;
 use crate::duration::duration;
 use crate::location::LocationArgs;
+use crate::operation::OperationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
 use crate::stop::Stop;
@@ -23,6 +24,8 @@ pub(crate) struct Args {
     location: LocationArgs,
     #[command(flatten)]
     work: WorkArgs,
+    #[command(flatten)]
+    operation: OperationArgs,
     /// How many jobs to do at a time
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: u16,
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         poll: args.poll,
         ..WorkerOptions::new(name())
     };
+    let operation = args.operation.start(&ledger, &tools.queue)?;
     let stop = Stop::listen()?;
     let worker = Worker::start(&tools, &options).map_err(Failure::unavailable)?;
     eprintln!(
@@ -57,7 +61,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         ledger.origin()
     );
     while !stop.wait(LOOK) && ledger.status().failed.is_none() {}
-    drop(worker);
+    drop((worker, operation));
     ledger.close().map_err(ledger_failure)?;
     Ok(Outcome::True)
 }

@@ -1,13 +1,13 @@
 //! What stands between the server and whoever asks: encryption, proxies, rates, origins, an address for metrics.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use axum::http::HeaderValue;
 use server::{Rate, Tls, TrustedProxies};
 
-use crate::logging;
+use crate::operation::OperationArgs;
 use crate::outcome::Failure;
 
 /// Who may read the key of a certificate: its owner and the group.
@@ -15,9 +15,8 @@ const OTHERS: u32 = 0o007;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct EdgeArgs {
-    /// Answer health and metrics at this address and nowhere else, without a token and unencrypted
-    #[arg(long, value_name = "ADDRESS:PORT", env = "RLHF_AUDIT_METRICS_LISTEN")]
-    metrics_listen: Option<SocketAddr>,
+    #[command(flatten)]
+    operation: OperationArgs,
     /// Encrypt connections with this certificate, followed by those between it and the root (PEM); read anew on SIGHUP
     #[arg(
         long,
@@ -91,17 +90,7 @@ impl EdgeArgs {
 
     /// The socket for health and metrics, where they have one.
     pub(super) fn metrics_listener(&self) -> Result<Option<TcpListener>, Failure> {
-        let Some(address) = self.metrics_listen else {
-            return Ok(None);
-        };
-        let listener = TcpListener::bind(address).map_err(|e| {
-            Failure::unavailable(format!("cannot listen on {address}: {e}"))
-                .with_hint("choose another address with --metrics-listen")
-        })?;
-        if let Ok(address) = listener.local_addr() {
-            logging::announce(&format!("health and metrics at http://{address}"));
-        }
-        Ok(Some(listener))
+        self.operation.listener()
     }
 
     fn files(&self) -> Option<(&Path, &Path)> {
