@@ -151,3 +151,10 @@ test-containers: ## Test the images and what runs them with a real container eng
 
 clean: ## Remove build artefacts
 	$(CARGO) clean
+
+# Kubernetes.
+.PHONY: kubernetes
+
+kubernetes: ## Write deploy/kubernetes, which follows from deploy/kustomize/base
+	@scripts/needs.sh kubectl
+	python3 deploy/kustomize/render.py target/services/helm-*/kubectl/kubectl

