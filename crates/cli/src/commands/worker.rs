@@ -8,6 +8,7 @@ use ledger::Ledger;
 use crate::commands::serve::start_logging;
 use crate::duration::duration;
 use crate::location::LocationArgs;
+use crate::logging;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
 use crate::stop::Stop;
@@ -51,11 +52,11 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     };
     let stop = Stop::listen()?;
     let worker = Worker::start(&tools, &options).map_err(Failure::unavailable)?;
-    eprintln!(
-        "rlhf-audit: worker {} does jobs of {}",
+    logging::announce(&format!(
+        "worker {} does jobs of {}",
         options.name,
         ledger.origin()
-    );
+    ));
     while !stop.wait(LOOK) && ledger.status().failed.is_none() {}
     drop(worker);
     ledger.close().map_err(ledger_failure)?;

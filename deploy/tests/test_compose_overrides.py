@@ -1,0 +1,91 @@
+"""Other ways to start it: Debian's docker-compose 1.29, staging, secrets of one's own, a database that comes late."""
+
+import json
+import secrets
+import time
+
+import pytest
+from conftest import need_images
+from stack import Project, adopt, composes, get, third_party_images, until
+
+pytestmark = pytest.mark.containers
+STAGING = ["docker-compose.yml", "docker-compose.staging.yml"]
+
+
+@pytest.fixture
+def project(shared_engine, image, tmp_path):
+    adopt(shared_engine)
+    need_images(shared_engine, *third_party_images())
+    made = []
+
+    def make(version, **options):
+        made.append(Project(tmp_path / "clone", composes()[version], RLHF_AUDIT_IMAGE=image, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.down()
+
+
+def test_staging_starts_without_the_override_and_waits_by_itself(project):
+    """Named files leave the start order out. PostgreSQL comes last here, and nothing ends meanwhile."""
+    one = project("v1", files=STAGING)
+    one.compose("up", "-d", "secrets", "redis")
+    one.compose("up", "-d", "--no-deps", "app", "worker", "scheduler")
+    until(
+        "the application says what it waits for",
+        30,
+        lambda: "waiting for a database" in one.compose("logs", "--no-color", "app", check=False).stdout,
+    )
+    time.sleep(3)
+    assert all(container["State"]["Running"] for container in one.containers("app") + one.containers("worker"))
+    assert get_refused(one)
+    one.compose("up", "-d", "--no-deps", "postgres")
+    one.wait_healthy("app", "worker", "scheduler", "postgres", "redis")
+    assert {container["RestartCount"] for container in one.containers()} == {0}
+    (app,) = one.containers("app")
+    assert app["HostConfig"]["Memory"] == 512 << 20
+    assert "RLHF_AUDIT_LOG_LEVEL=info,server=debug,jobs=debug" in app["Config"]["Env"]
+
+
+def get_refused(one):
+    try:
+        get(one.url("/health/live"))
+    except OSError:
+        return True
+    return False
+
+
+def test_given_secrets_are_used_whatever_their_mode(project, tmp_path):
+    given = tmp_path / "given"
+    given.mkdir()
+    token = "rat_" + secrets.token_urlsafe(32)
+    for name, value in {"admin-token": token, "redis-password": "given-redis.password_1"}.items():
+        (given / name).write_text(value + "\n")
+        (given / name).chmod(0o600)
+    one = project("v1", SECRETS_DIR=str(given))
+    one.compose("up", "-d", "app", timeout=300)
+    one.wait_healthy("app", "postgres", "redis")
+    assert get(one.url("/v1/tokens"), token)[0] == 200
+    assert "given-redis.password_1" in one.run_in("redis", "cat", "/run/secrets/redis-password").stdout
+    assert json.loads(get(one.url("/health/ready"))[2])["status"] == "ok"
+
+
+def test_a_given_secret_that_cannot_be_is_refused(project, tmp_path):
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "admin-token").write_text("hunter2\n")
+    one = project("v2", SECRETS_DIR=str(given))
+    done = one.compose("run", "--rm", "-T", "secrets", check=False)
+    assert done.returncode == 2
+    assert "rat_ and 43 characters" in done.stdout + done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_half_a_certificate_is_refused(project, tmp_path):
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "tls.crt").write_text("not much\n")
+    one = project("v2", SECRETS_DIR=str(given))
+    done = one.compose("run", "--rm", "-T", "secrets", check=False)
+    assert done.returncode == 2 and "both tls.crt and tls.key" in done.stdout + done.stderr
