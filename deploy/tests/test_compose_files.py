@@ -49,8 +49,12 @@ def stack_config(*files):
         help = subprocess.run([client, "stack", "config", "--help"], capture_output=True, text=True)
         if "final config" in help.stdout:
             arguments = sum((["-c", file] for file in files), [])
-            return subprocess.run([client, "stack", "config", *arguments], cwd=ROOT, env=CLEAN, capture_output=True, text=True)
-    return pytest.skip("this docker client has no `stack config` (25 and later have); test_swarm.py deploys the same file")
+            return subprocess.run(
+                [client, "stack", "config", *arguments], cwd=ROOT, env=CLEAN, capture_output=True, text=True
+            )
+    return pytest.skip(
+        "this docker client has no `stack config` (25 and later have); test_swarm.py deploys the same file"
+    )
 
 
 def test_the_stack_schema_accepts_the_common_file():
@@ -119,7 +123,9 @@ def test_no_secret_stands_in_the_files(combination):
     for name, service in merged(*COMBINATIONS[combination])["services"].items():
         for variable, value in (service.get("environment") or {}).items():
             # Without a value it is taken from .env, where a path belongs.
-            if re.search(r"PASS|SECRET|TOKEN|DATABASE_URL|REDIS_URL", variable) and (value or not variable.endswith("_FILE")):
+            if re.search(r"PASS|SECRET|TOKEN|DATABASE_URL|REDIS_URL", variable) and (
+                value or not variable.endswith("_FILE")
+            ):
                 assert value.startswith("/run/secrets/"), f"{name}: {variable}"
             assert "://" not in (value or "") or "@" not in value, f"{name}: {variable} may hold a password"
 

@@ -67,7 +67,9 @@ def test_everything_is_healthy_and_nothing_was_restarted(project):
     assert set(project.health()) == {*SERVICES, "nginx"}
     for container in project.containers():
         assert container["RestartCount"] == 0, container["Name"]
-    unhealthy = project.engine("ps", "-q", "--filter", "health=unhealthy", "--filter", f"label=com.docker.compose.project={project.name}")
+    unhealthy = project.engine(
+        "ps", "-q", "--filter", "health=unhealthy", "--filter", f"label=com.docker.compose.project={project.name}"
+    )
     assert unhealthy.stdout == ""
 
 
@@ -94,7 +96,9 @@ def test_the_admins_token_is_in_the_volume_and_shown_on_request(project):
 
 
 def test_no_secret_is_in_inspect_logs_or_arguments(project):
-    kept = project.compose("run", "--rm", "-T", "--entrypoint", "bash", "secrets", "-c", "cat /secrets/*-password /secrets/admin-token")
+    kept = project.compose(
+        "run", "--rm", "-T", "--entrypoint", "bash", "secrets", "-c", "cat /secrets/*-password /secrets/admin-token"
+    )
     values = [line for line in kept.stdout.split() if len(line) >= 40]
     assert len(values) == 6, "five passwords and a token"
     seen = json.dumps(project.containers(everything=True))
@@ -165,7 +169,15 @@ def reaches(project, service, host, port):
     """Whether a connection can be made from a service's network."""
     (container, *_) = project.containers(service)
     tried = project.engine(
-        *("run", "--rm", "--network", f"container:{container['Id']}", "--entrypoint", "bash", project.settings["RLHF_AUDIT_IMAGE"]),
+        *(
+            "run",
+            "--rm",
+            "--network",
+            f"container:{container['Id']}",
+            "--entrypoint",
+            "bash",
+            project.settings["RLHF_AUDIT_IMAGE"],
+        ),
         *("-c", f"timeout 3 bash -c '</dev/tcp/{host}/{port}'"),
         check=False,
     )
@@ -220,7 +232,9 @@ def test_the_proxy_speaks_tls_and_tells_who_asks(project):
     trusting = ssl.create_default_context(cadata=certificate)
     https = f"https://localhost:{project.ports['HTTPS']}"
     status, headers, _ = get(f"{https}/health/live", context=trusting, headers={"X-Request-Id": "from-a-test"})
-    assert status == 200 and headers["X-Request-Id"] == "from-a-test" and "max-age" in headers["Strict-Transport-Security"]
+    assert (
+        status == 200 and headers["X-Request-Id"] == "from-a-test" and "max-age" in headers["Strict-Transport-Security"]
+    )
     assert get(f"{https}/v1/tokens", project.secret("admin-token"), trusting)[0] == 200
     assert get(f"{https}/metrics", context=trusting)[0] == 404
     redirected = subprocess.run(
@@ -234,7 +248,13 @@ def test_the_proxy_speaks_tls_and_tells_who_asks(project):
 def test_workers_scale_to_three_and_do_the_work(project):
     project.compose("up", "-d", "--scale", "worker=3", timeout=300)
     until("three workers are healthy", 120, lambda: project.health().get("worker") == ["healthy"] * 3)
-    job = project.run_in("app", "bash", "-c", "RLHF_AUDIT_TOKEN=$(</run/secrets/admin-token) rlhf-audit jobs run integrity --server http://127.0.0.1:8000 --state-dir /tmp/state --json", check=False)
+    job = project.run_in(
+        "app",
+        "bash",
+        "-c",
+        "RLHF_AUDIT_TOKEN=$(</run/secrets/admin-token) rlhf-audit jobs run integrity --server http://127.0.0.1:8000 --state-dir /tmp/state --json",
+        check=False,
+    )
     assert job.returncode == 0, job
 
 
@@ -290,7 +310,13 @@ def test_killing_redis_loses_nothing(project, load):
     running = load(12)
     (redis,) = project.containers("redis")
     project.engine("kill", "-s", "KILL", redis["Id"])
-    job = project.run_in("app", "bash", "-c", "RLHF_AUDIT_TOKEN=$(</run/secrets/admin-token) rlhf-audit jobs run integrity --server http://127.0.0.1:8000 --state-dir /tmp/state", check=False)
+    job = project.run_in(
+        "app",
+        "bash",
+        "-c",
+        "RLHF_AUDIT_TOKEN=$(</run/secrets/admin-token) rlhf-audit jobs run integrity --server http://127.0.0.1:8000 --state-dir /tmp/state",
+        check=False,
+    )
     assert job.returncode == 0, job
     project.compose("up", "-d", "--no-recreate", "redis")
     running.account()
@@ -301,7 +327,13 @@ def test_a_crash_is_restarted_by_itself(project, load):
     running = load(15)
     (app,) = project.containers("app")
     # The server itself, below the init process: what a crash is.
-    project.run_in("app", "bash", "-c", "kill -9 $(for p in /proc/[0-9]*; do [[ $(tr '\\0' ' ' <$p/cmdline) == 'rlhf-audit serve '* ]] && echo ${p#/proc/}; done)", check=False)
+    project.run_in(
+        "app",
+        "bash",
+        "-c",
+        "kill -9 $(for p in /proc/[0-9]*; do [[ $(tr '\\0' ' ' <$p/cmdline) == 'rlhf-audit serve '* ]] && echo ${p#/proc/}; done)",
+        check=False,
+    )
     running.account()
     (after,) = project.containers("app")
     assert after["Id"] == app["Id"] and after["RestartCount"] == 1

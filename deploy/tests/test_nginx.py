@@ -4,14 +4,12 @@ import hashlib
 import http.client
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
-import time
 
 import pytest
-from stack import ROOT, binary, free_port, get, until
+from stack import ROOT, binary, free_port, get, needs, until
 
 TOKEN = "rat_" + "A" * 43
 
@@ -24,7 +22,18 @@ class Front:
         self.http, self.https, self.application = free_port(), free_port(), free_port()
         subprocess.run(
             [
-                *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
+                *(
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:P-256",
+                    "-nodes",
+                    "-days",
+                    "2",
+                ),
                 *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
                 *("-keyout", directory / "tls.key", "-out", directory / "tls.crt"),
             ],
@@ -48,7 +57,10 @@ class Front:
         self.configuration = directory / "nginx.conf"
         self.configuration.write_text(said)
         self.trusting = ssl.create_default_context(cafile=directory / "tls.crt")
-        self.server = None
+        self.server = self.nginx = None
+
+    def start(self):
+        directory = self.directory
         self.start_server()
         # Workers that are started by root are nobody's.
         os.chmod(directory, 0o755)
@@ -79,17 +91,22 @@ class Front:
         return [json.loads(line) for line in (self.directory / "access.log").read_text().splitlines()]
 
     def stop(self):
-        self.nginx.terminate()
-        self.nginx.wait(timeout=20)
-        self.stop_server()
+        if self.nginx:
+            self.nginx.terminate()
+            self.nginx.wait(timeout=20)
+        if self.server:
+            self.stop_server()
 
 
 @pytest.fixture(scope="module")
 def front(tmp_path_factory):
-    assert shutil.which("nginx"), "nginx is missing: scripts/needs.sh nginx"
+    needs("nginx", "openssl")
     one = Front(tmp_path_factory.mktemp("front"))
-    yield one
-    one.stop()
+    try:
+        one.start()
+        yield one
+    finally:
+        one.stop()
 
 
 def test_plain_http_is_sent_to_https(front):

@@ -34,7 +34,9 @@ class Stack:
         self.name = f"rlhf{secrets.token_hex(4)}"
         self.ports = {name: free_port() for name in ("APP", "PROMETHEUS", "ALERTMANAGER", "GRAFANA")}
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RLHF_AUDIT_", "COMPOSE"))}
-        self.environment = kept | {"RLHF_AUDIT_IMAGE": image} | {f"{name}_PORT": str(port) for name, port in self.ports.items()}
+        self.environment = (
+            kept | {"RLHF_AUDIT_IMAGE": image} | {f"{name}_PORT": str(port) for name, port in self.ports.items()}
+        )
         self.files = ["docker-compose.yml"] + ([] if has_ip_vs() else ["deploy/swarm/host-ports.yml"])
 
     def deploy(self, **environment):
