@@ -2,11 +2,12 @@
 
 import json
 import secrets
+import subprocess
 import time
 
 import pytest
 from conftest import need_images
-from stack import Project, adopt, composes, get, third_party_images, until
+from stack import Project, adopt, binary, composes, get, third_party_images, until
 
 pytestmark = pytest.mark.containers
 STAGING = ["docker-compose.yml", "docker-compose.staging.yml"]
@@ -89,3 +90,54 @@ def test_half_a_certificate_is_refused(project, tmp_path):
     one = project("v2", SECRETS_DIR=str(given))
     done = one.compose("run", "--rm", "-T", "secrets", check=False)
     assert done.returncode == 2 and "both tls.crt and tls.key" in done.stdout + done.stderr
+
+
+def test_an_embedded_ledger_moves_in_whole(project, tmp_path):
+    """docs/deployment/compose.md, "From the embedded stores"."""
+    old, state = tmp_path / "audit-data", {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+
+    def here(*arguments, **options):
+        done = subprocess.run([binary(), *arguments], env=state, capture_output=True, text=True, **options)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    token = json.loads(here("init", "--data-dir", old, "--json"))["admin_token"]
+    here("run", "start", "--name", "first", "--data-dir", old)
+    events = '{"kind":"metric.logged","body":{"metrics":{"loss":0.5}}}\n' * 20
+    here("append", "--run", "first", "--data-dir", old, input=events)
+    before = here("verify", old, "--json", "--policy", old / "policy")
+    subprocess.run(["chown", "-R", "10001:10001", old], check=True)
+
+    one = project("v1")
+    one.compose("up", "-d", "secrets", "postgres", "redis", timeout=300)
+    moved = one.compose(
+        *("run", "--rm", "--no-deps", "-T", "-v", f"{old}:/from", "app", "database"),
+        *("env", "-u", "RLHF_AUDIT_DATABASE_URL_FILE", "-u", "RLHF_AUDIT_OBJECTS"),
+        *("RLHF_AUDIT_TO_DATABASE_URL_FILE=/run/secrets/database-url",),
+        *("rlhf-audit", "migrate", "--data-dir", "/from", "--to-data-dir", "/data"),
+    )
+    assert "verified" in moved.stdout.lower(), moved
+    one.compose("up", "-d", "app", timeout=300)
+    one.wait_healthy("app")
+    # The token of the old place lets in, and the log verifies with the policy of the old place.
+    assert get(one.url("/v1/tokens"), token)[0] == 200
+    state["RLHF_AUDIT_TOKEN"] = token
+    after = here("verify", one.url("/log"), "--json", "--policy", old / "policy")
+    before, after = json.loads(before), json.loads(after)
+    assert before["verdict"] == after["verdict"] == "verified"
+    assert after["checkpoint"]["size"] >= before["checkpoint"]["size"] > 20
+
+
+def test_the_development_environment_stands_alone(project, image):
+    """Its wiring, with the production image in the place of the development one, which test_images.py builds and asks."""
+    one = project("v2", files=["docker-compose.dev.yml"], RLHF_AUDIT_DEV_IMAGE=image)
+    one.compose("up", "-d", timeout=300)
+    until("the application answers", 120, lambda: get(one.url("/health/ready"))[0] == 200)
+    assert set(one.health()) == {"dev", "postgres", "redis", "grafana", "prometheus"}
+    assert "shell" in one.run_in("dev", "bash", "-c", "echo shell").stdout
+    assert "holds a ledger" in one.run_in("dev", "rlhf-audit", "doctor", "database").stdout
+    asked = one.url("/api/v1/query?query=rlhf_audit_accepting", "PROMETHEUS")
+    until("Prometheus scrapes it", 60, lambda: json.loads(get(asked)[2])["data"]["result"])
+    assert "prometheus" in one.compose("logs", "prometheus").stdout
+    one.compose("down")
+    assert not one.containers(everything=True)
