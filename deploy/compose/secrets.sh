@@ -77,6 +77,10 @@ certificate() {
 
 make() {
   local name
+  # One at a time: two that made the same secret would hand out different ones. What a killed one left is swept out.
+  exec 9>"$kept/.lock"
+  flock 9
+  rm -f "$kept"/*.new.* "$out"/*/*.new.*
   for name in postgres-password database-password metrics-password redis-password grafana-password; do
     secret "$name" password
   done

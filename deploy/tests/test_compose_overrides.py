@@ -71,6 +71,36 @@ def test_given_secrets_are_used_whatever_their_mode(project, tmp_path):
     assert "given-redis.password_1" in one.run_in("redis", "cat", "/run/secrets/redis-password").stdout
     assert json.loads(get(one.url("/health/ready"))[2])["status"] == "ok"
 
+    # A password is changed: the role's, then the file.
+    statement = "ALTER ROLE rlhf_audit PASSWORD 'another-password'"
+    one.run_in("postgres", "psql", "-U", "postgres", "-c", statement)
+    (given / "database-password").write_text("another-password")
+    one.compose("up", "-d", "--force-recreate", "secrets", "app", timeout=300)
+    one.wait_healthy("app")
+    assert ":another-password@" in one.run_in("app", "cat", "/run/secrets/database-url").stdout
+    assert get(one.url("/v1/tokens"), token)[0] == 200
+
+
+def test_secrets_made_by_several_at_once_are_the_same_everywhere(project):
+    one = project("v2")
+    one.compose("create", "secrets")
+    run = [*one.command, "run", "--rm", "-T", "secrets"]
+    several = [
+        subprocess.Popen(run, cwd=one.directory, env=one.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(3)
+    ]
+    assert [(each.communicate(timeout=120), each.returncode)[1] for each in several] == [0, 0, 0]
+    compare = (
+        "shopt -s dotglob; for file in /for/*/*; do cmp $file /secrets/${file##*/} && echo same; done; ls -A /secrets"
+    )
+    said = one.compose("run", "--rm", "-T", "--entrypoint", "bash", "secrets", "-c", compare).stdout
+    assert said.count("same") == 14 and ".new." not in said, said
+    url, password = (
+        one.compose("run", "--rm", "-T", "secrets", "show", name).stdout
+        for name in ("database-url", "database-password")
+    )
+    assert f":{password.strip()}@" in url
+
 
 def test_a_given_secret_that_cannot_be_is_refused(project, tmp_path):
     given = tmp_path / "given"
