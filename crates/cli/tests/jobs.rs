@@ -147,7 +147,7 @@ fn workers_killed_and_frozen_lose_and_double_nothing() {
     ];
     let server = Server::start_with(
         &desk,
-        &[&at[..], &["--workers", "0", "--jobs-config", "quiet.toml"]].concat(),
+        &[&at[..], &["--workers", "0", "--config", "quiet.toml"]].concat(),
     );
     let work = [&["worker"], &at[..], &["--lease", "2s", "--threads", "2"]].concat();
     let client = Client::new(&server.url, Some(ADMIN)).unwrap();
@@ -268,7 +268,7 @@ fn of_two_schedulers_one_acts_and_the_other_takes_over() {
     let at = [
         "--database-url",
         database.as_str(),
-        "--jobs-config",
+        "--config",
         "often.toml",
     ];
     let server = Server::start_with(&desk, &at[..2]);
@@ -443,12 +443,12 @@ fn a_tampered_tile_is_found_recorded_and_told_of() {
     let (mut smtp, smtp_port, mails) = mail_server();
     fs::write(desk.path("secret"), SECRET).unwrap();
     let config = format!(
-        "{QUIET}[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"secret\"\n\
+        "{QUIET}[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret-file = \"secret\"\n\
          [[mail]]\nname = \"mail\"\nhost = \"127.0.0.1\"\nport = {smtp_port}\ntls = \"none\"\nfrom = \"audit@example.org\"\n\
          to = [\"ops@example.org\"]\nevents = [\"integrity.failed\"]\n"
     );
     fs::write(desk.path("jobs.toml"), config).unwrap();
-    let server = Server::start_with(&desk, &["--jobs-config", "jobs.toml"]);
+    let server = Server::start_with(&desk, &["--config", "jobs.toml"]);
     let at = ["--server", server.url.as_str(), "--token", ADMIN];
     let check = |args: &[&str]| {
         let output = desk.run(&[&["jobs", "run", "integrity", "--json"], args, &at[..]].concat());

@@ -58,4 +58,5 @@ pub use router::{ROUTES, RouteRule, router};
 pub use serve::{Listeners, serve, serve_at};
 pub use state::State;
 pub use tls::{Tls, TlsError};
-pub use watch::Settings as WatchSettings;
+pub use watch::{Settings as WatchSettings, SettingsError as WatchSettingsError};
+pub use watching::Thresholds;

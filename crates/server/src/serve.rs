@@ -93,9 +93,9 @@ pub async fn serve_at(
     };
     let tls = options.tls.clone();
     let state = State::new(Arc::clone(&ledger), options);
-    let watcher = state.options().watch.clone().map(|settings| {
+    let watcher = state.options().watch.clone().map(|thresholds| {
         let findings = state.metrics().findings().clone();
-        Arc::new(Watcher::new(&ledger, settings, findings))
+        Arc::new(Watcher::new(&ledger, thresholds, findings))
     });
     let watching = watcher
         .as_ref()

@@ -53,7 +53,6 @@ impl Desk {
             "RLHF_AUDIT_DATABASE_URL",
             "RLHF_AUDIT_OBJECTS",
             "RLHF_AUDIT_REDIS_URL",
-            "RLHF_AUDIT_JOBS_CONFIG",
             "RLHF_AUDIT_WORKERS",
             "PORT",
             "RLHF_AUDIT_WITNESS_POLICY",
@@ -66,6 +65,8 @@ impl Desk {
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "RLHF_AUDIT_METRICS_LISTEN",
             "RLHF_AUDIT_REQUIRE_APPROVAL",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
         ] {
             command.env_remove(variable);
         }
