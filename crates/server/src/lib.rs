@@ -42,6 +42,7 @@ mod tls;
 mod tokens;
 mod watching;
 pub mod witness;
+mod words;
 
 pub use ::jobs::cards;
 pub use address::TrustedProxies;
