@@ -41,6 +41,17 @@ from_npm() { # name version
   npm install --silent --no-audit --no-fund --prefix "$dir" "$1@$2" && touch "$dir/done"
 }
 
+from_deb() { # package file: one file of a package of Debian's, which is not installed: that would start its server
+  local name; name="$(basename "$2")"
+  local dir="$services/$name-$1"
+  [ -e "$dir/done" ] && return
+  [ "$(id -u)" != 0 ] || apt-get update -qq
+  rm -rf "$dir" && mkdir -p "$dir/bin" "$dir/unpacked"
+  (cd "$dir/unpacked" && apt-get download -qq "$1" && dpkg-deb -x ./*.deb .) || {
+    echo "needs.sh: '$name' is missing, and the package '$1' cannot be downloaded" >&2; exit 3; }
+  mv "$dir/unpacked/$2" "$dir/bin/" && rm -rf "$dir/unpacked" && touch "$dir/done"
+}
+
 for tool in "$@"; do
   case "$tool" in
     cargo)
@@ -75,6 +86,8 @@ for tool in "$@"; do
     postgres)
       # Debian keeps the server's binaries out of the path.
       compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null || apt_install postgresql ;;
+    promtool)
+      from_deb prometheus usr/bin/promtool ;;
     python)
       from_requirements python python/requirements-test.txt ;;
     redis)

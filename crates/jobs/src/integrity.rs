@@ -46,6 +46,9 @@ pub struct Standing {
     pub verified: u64,
     /// The size of the log when it was last checked to its end.
     pub size: u64,
+    /// How much was found not to hold since the ledger was made, what is mended by now included.
+    #[serde(default)]
+    pub found: u64,
     /// What does not hold, and the indices of the incidents that say so.
     pub(crate) broken: Vec<(Broken, u64)>,
 }

@@ -3,6 +3,7 @@
 //! Each runs under a small shell that reads from a pipe whose other end the test holds: however the test ends, also by
 //! a panic or `SIGKILL`, the pipe closes, and the shell stops the server by its own pid and removes its directory.
 
+mod authority;
 mod objects;
 mod postgres;
 mod proxy;
@@ -15,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
+pub use authority::Authority;
 pub use objects::{
     BUCKET, Bucket, azure, azure_options, careless_gcs, gcs_options, s3, s3_options,
 };
@@ -119,6 +121,15 @@ fn free_port() -> io::Result<u16> {
 #[must_use]
 pub fn python(package: &str) -> PathBuf {
     installed(package).join("bin/python")
+}
+
+/// Prometheus' own tool, which `scripts/needs.sh` has fetched.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn promtool() -> PathBuf {
+    installed("promtool").join("bin/promtool")
 }
 
 /// Where `scripts/needs.sh` has put a service, whatever its version.
