@@ -158,7 +158,9 @@ fn a_scrape_has_the_types_and_labels_of_the_page_and_counts_what_happens() {
         r#"rlhf_audit_records_sequenced_total{kind="run.started"} 1"#,
         r#"rlhf_audit_records_sequenced_total{kind="metric.logged"} 1"#,
         r"rlhf_audit_active_runs 1",
-        r"rlhf_audit_integrity_failures_total 0",
+        r#"rlhf_audit_integrity_failures_total{by="request"} 0"#,
+        r#"rlhf_audit_integrity_failures_total{by="check"} 0"#,
+        r#"rlhf_audit_append_stage_duration_seconds_count{stage="cosigned"} 0"#,
         r"rlhf_audit_accepting 1",
         &format!(r#"rlhf_audit_exported_bytes_total{{what="bundle"}} {bytes}"#),
     ] {
@@ -182,7 +184,7 @@ fn damage_that_a_reader_meets_is_counted() {
     assert_eq!(answer.status, 500, "{}", answer.text());
     let text = server.ask("get", "/metrics", None, None).text();
     assert!(
-        text.contains("rlhf_audit_integrity_failures_total 1"),
+        text.contains("rlhf_audit_integrity_failures_total{by=\"request\"} 1"),
         "{text}"
     );
 }
