@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod logged;
 pub(crate) mod rewards;
 pub(crate) mod spool;
+pub(crate) mod told;
 pub(crate) mod trainer;
 
 use std::io::{BufRead as _, BufReader, Write as _};
