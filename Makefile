@@ -32,7 +32,7 @@ verify-only: ## Build the auditor's binary: verification alone, no server, no da
 test: test-rust test-python test-trl ## Run every test
 
 test-rust: ## Run the tests of the binary and its rooms
-	@scripts/needs.sh cargo cc openssl postgres redis moto azurite gcp-storage-emulator mlflow standardwebhooks aiosmtpd duckdb strace
+	@scripts/needs.sh cargo cc openssl postgres redis moto azurite gcp-storage-emulator mlflow standardwebhooks aiosmtpd duckdb strace prometheus
 	$(CARGO) test --locked --workspace
 	$(CARGO) run --locked -q -p xtask -- schemas --check
 

@@ -325,7 +325,7 @@ def test_a_readers_token_reads_and_a_producers_does_not(server: Server, auditor_
     with pytest.raises(AuthenticationError) as raised:
         auditor.generate_model_card()
     assert (raised.value.status, raised.value.code) == (403, "forbidden")
-    assert "it takes reader or auditor or admin" in str(raised.value)
+    assert "it takes reader, auditor or admin" in str(raised.value)
 
 
 def test_what_cannot_begin_does_not_stop_training(server: Server, auditor_at: Any) -> None:

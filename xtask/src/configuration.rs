@@ -54,7 +54,9 @@ fn with_table(page: &str, table: &str) -> Option<String> {
 
 fn table(schema: &Value) -> String {
     let mut table = String::from("| key | variable | default | what |\n|---|---|---|---|\n");
-    for (name, key) in schema["properties"].as_object().into_iter().flatten() {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    // Tables have pages of their own.
+    for (name, key) in properties.filter(|(_, key)| key.get("x-variable").is_some()) {
         let text = |member: &str| key[member].as_str().unwrap_or_default().replace('|', "\\|");
         let default = match &key["default"] {
             Value::Null => String::new(),

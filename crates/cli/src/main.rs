@@ -78,6 +78,10 @@ struct Cli {
     #[cfg(feature = "full")]
     #[command(flatten)]
     log: logging::LogArgs,
+    /// The tables of the configuration file.
+    #[cfg(feature = "full")]
+    #[arg(skip)]
+    parts: settings::Parts,
     #[command(subcommand)]
     command: Command,
 }
@@ -200,13 +204,13 @@ fn main() -> ExitCode {
         #[cfg(feature = "full")]
         Command::Init(args) => commands::init::run(&args, json),
         #[cfg(feature = "full")]
-        Command::Serve(args) => commands::serve::run(&args, json),
+        Command::Serve(args) => commands::serve::run(&args, &cli.parts, json),
         #[cfg(feature = "full")]
-        Command::Worker(args) => commands::worker::run(&args, json),
+        Command::Worker(args) => commands::worker::run(&args, &cli.parts, json),
         #[cfg(feature = "full")]
-        Command::Scheduler(args) => commands::scheduler::run(&args, json),
+        Command::Scheduler(args) => commands::scheduler::run(&args, &cli.parts, json),
         #[cfg(feature = "full")]
-        Command::Jobs(args) => commands::jobs::run(&args, json),
+        Command::Jobs(args) => commands::jobs::run(&args, &cli.parts, json),
         #[cfg(feature = "full")]
         Command::Run(args) => commands::run::run(&args, json),
         #[cfg(feature = "full")]

@@ -17,6 +17,7 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use ureq::tls::{RootCerts, TlsConfig};
 
 /// What spans come from.
 const NAME: &str = "rlhf-audit";
@@ -73,7 +74,9 @@ struct Post(ureq::Agent);
 
 impl Post {
     fn new() -> Self {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let config = ureq::Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE))
             .build();

@@ -15,6 +15,8 @@ use common::logged::{Logged, send};
 use common::{ADMIN, Desk, eventually, text};
 use serde_json::Value;
 
+/// What the file has beside options.
+const TABLES: [&str; 5] = ["mail", "patience", "schedule", "watch", "webhook"];
 const SECRET: &str = "rat_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
 
 fn run(desk: &Desk, args: &[&str], variables: &[(&str, &str)]) -> Output {
@@ -282,6 +284,9 @@ fn every_key_of_the_schema_is_explained_and_taken() {
     let mut file = String::new();
     for (name, key) in schema["properties"].as_object().unwrap() {
         assert!(!key["description"].as_str().unwrap().is_empty(), "{name}");
+        if TABLES.contains(&name.as_str()) {
+            continue;
+        }
         assert!(!key["x-variable"].as_str().unwrap().is_empty(), "{name}");
         // Every default is a value that the file may have.
         if !key["default"].is_null() {
@@ -290,4 +295,176 @@ fn every_key_of_the_schema_is_explained_and_taken() {
     }
     fs::write(desk.path("rlhf-audit.toml"), file).unwrap();
     desk.ok(&["config", "check"]);
+}
+
+/// Tables of everything that the file may have.
+const EVERYTHING: &str = r#"
+port = 0
+[[schedule]]
+name = "cards"
+kind = "model-cards"
+every = "1h"
+[[schedule]]
+name = "integrity"
+off = true
+[[webhook]]
+name = "ops"
+url = "https://hooks.example/T0KEN"
+secret-file = "webhook"
+events = ["job.dead"]
+[[mail]]
+name = "oncall"
+host = "smtp.example.org"
+tls = "starttls"
+user = "audit"
+password-file = "password"
+from = "audit@example.org"
+to = ["oncall@example.org", "more@example.org"]
+[patience]
+checkpoint = "90s"
+[watch]
+off = ["run-stalled"]
+[watch.kl]
+h = 30
+warm-up = 9
+"#;
+
+#[test]
+fn schedules_targets_and_thresholds_are_parts_of_the_one_file() {
+    let desk = Desk::new();
+    fs::write(
+        desk.path("webhook"),
+        "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n",
+    )
+    .unwrap();
+    fs::write(desk.path("password"), "hunter2hunter2\n").unwrap();
+    fs::write(desk.path("rlhf-audit.toml"), EVERYTHING).unwrap();
+    desk.ok(&["config", "check"]);
+    let show = ["config", "show", "--json", "serve"];
+    let output = run(&desk, &show, &[]);
+    let file = "file rlhf-audit.toml";
+    for (key, value, from) in [
+        ("schedule.cards.every", "1h", file),
+        ("schedule.integrity.off", "true", file),
+        ("schedule.integrity-whole.cron", "17 3 * * *", "default"),
+        ("webhook.ops.secret-file", "webhook", file),
+        (
+            "mail.oncall.to",
+            "oncall@example.org,more@example.org",
+            file,
+        ),
+        ("patience.checkpoint", "90s", file),
+        ("patience.cosignature", "15m", "default"),
+        ("watch.kl.warm-up", "9", file),
+        ("watch.stall.updates", "10", "default"),
+        ("watch.off", "run-stalled", file),
+    ] {
+        assert_eq!(
+            shown(&output, key),
+            (value.into(), from.to_owned()),
+            "{key}"
+        );
+    }
+    assert_eq!(shown(&output, "webhook.ops.url").0, Value::Null);
+    for args in [
+        &show[..],
+        &["config", "show"],
+        &["config", "check"],
+        &["doctor"],
+    ] {
+        let said = run(&desk, args, &[]);
+        let said = text(&said.stdout, &said.stderr);
+        for secret in ["T0KEN", "hunter2", "MfKQ9r8"] {
+            assert!(!said.contains(secret), "{args:?}: {said}");
+        }
+    }
+
+    // Everything that is wrong is said, with the nearest name; no value is.
+    let wrong = "[[schedul]]\nname = \"x\"\n[[webhook]]\nname = \"ops\"\nurl = \"https://h\"\n\
+                 secret = \"hush\"\nsecret-file = \"s\"\n[watch.kl]\nalhpa = 1\n";
+    fs::write(desk.path("rlhf-audit.toml"), wrong).unwrap();
+    let said = desk.fails(2, &["config", "check"]);
+    for part in [
+        "no option is called `schedul`; did you mean `schedule`?",
+        "nothing is called `webhook[0].secret`",
+        "`watch.kl.alhpa`; did you mean `alpha`?",
+    ] {
+        assert!(said.contains(part), "{part}\nin\n{said}");
+    }
+    assert!(!said.contains("hush"), "{said}");
+    let said = desk.fails(2, &["serve", "--port", "0"]);
+    assert!(said.contains("did you mean `alpha`?"), "{said}");
+
+    // A file that is named and not there is said before anything listens.
+    fs::remove_file(desk.path("webhook")).unwrap();
+    fs::write(desk.path("rlhf-audit.toml"), EVERYTHING).unwrap();
+    for args in [&["config", "check"][..], &["doctor"], &["serve"]] {
+        let said = desk.run(args);
+        let said = text(&said.stdout, &said.stderr);
+        assert!(said.contains("cannot read webhook"), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn what_was_a_file_of_its_own_says_where_it_is_now() {
+    let desk = Desk::new();
+    for (flag, key, place) in [
+        ("--jobs-config", "jobs-config", "[[webhook]]"),
+        ("--watch-settings", "watch-settings", "[watch]"),
+    ] {
+        let said = desk.fails(2, &["serve", flag, "x"]);
+        assert!(said.contains(place), "{said}");
+        fs::write(desk.path("rlhf-audit.toml"), format!("{key} = \"x\"\n")).unwrap();
+        let said = desk.fails(2, &["serve"]);
+        assert!(said.contains(place), "{said}");
+        fs::remove_file(desk.path("rlhf-audit.toml")).unwrap();
+        let variable = format!("RLHF_AUDIT_{}", key.to_uppercase().replace('-', "_"));
+        let output = run(&desk, &["serve"], &[(&variable, "x")]);
+        let said = text(&output.stdout, &output.stderr);
+        assert!(
+            output.status.code() == Some(2) && said.contains(place),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_server_follows_new_schedules_on_sighup() {
+    let desk = Desk::new();
+    let file = "port = 0\nadmin-token-file = \"admin\"\n";
+    fs::write(desk.path("admin"), ADMIN).unwrap();
+    let quiet = ["integrity", "integrity-whole", "watch"]
+        .map(|name| format!("[[schedule]]\nname = \"{name}\"\noff = true\n"))
+        .concat();
+    fs::write(desk.path("rlhf-audit.toml"), format!("{file}{quiet}")).unwrap();
+    let mut server = Logged::start(&desk, &[], &[("RLHF_AUDIT_NO_SCHEDULER", "false")]);
+    let bearer = format!("Bearer {ADMIN}");
+    let jobs = format!("{}/v1/jobs", server.url);
+    let kinds = || send(&jobs, "GET", &[("authorization", &bearer)], "").1;
+    assert!(!kinds().contains("model-cards"), "{}", kinds());
+
+    // A target without its secret changes nothing.
+    let cards = "[[schedule]]\nname = \"cards\"\nkind = \"model-cards\"\nevery = \"1s\"\n";
+    let lame = "[[webhook]]\nname = \"ops\"\nurl = \"http://h\"\nsecret-file = \"absent\"\n";
+    fs::write(
+        desk.path("rlhf-audit.toml"),
+        format!("{file}{quiet}{cards}{lame}"),
+    )
+    .unwrap();
+    server.signal("HUP");
+    eventually("it is said", || {
+        server.log().contains("stay as they were") && server.log().contains("cannot read absent")
+    });
+    assert!(!kinds().contains("model-cards"), "{}", kinds());
+
+    fs::write(
+        desk.path("rlhf-audit.toml"),
+        format!("{file}{quiet}{cards}"),
+    )
+    .unwrap();
+    server.signal("HUP");
+    eventually("the new schedule is followed", || {
+        kinds().contains("model-cards")
+    });
+    assert!(server.stop().success());
 }

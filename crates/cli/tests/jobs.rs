@@ -7,15 +7,14 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use client::{Client, Job, JobQuery};
+use common::told::{MailServer, SECRET, header, is_taken, receiver};
 use common::{ADMIN, Desk, Server, eventually, text};
 use serde_json::{Value, json};
 use testkit::services;
@@ -147,7 +146,7 @@ fn workers_killed_and_frozen_lose_and_double_nothing() {
     ];
     let server = Server::start_with(
         &desk,
-        &[&at[..], &["--workers", "0", "--jobs-config", "quiet.toml"]].concat(),
+        &[&at[..], &["--workers", "0", "--config", "quiet.toml"]].concat(),
     );
     let work = [&["worker"], &at[..], &["--lease", "2s", "--threads", "2"]].concat();
     let client = Client::new(&server.url, Some(ADMIN)).unwrap();
@@ -268,7 +267,7 @@ fn of_two_schedulers_one_acts_and_the_other_takes_over() {
     let at = [
         "--database-url",
         database.as_str(),
-        "--jobs-config",
+        "--config",
         "often.toml",
     ];
     let server = Server::start_with(&desk, &at[..2]);
@@ -309,115 +308,6 @@ fn of_two_schedulers_one_acts_and_the_other_takes_over() {
     assert_eq!(different.len(), seconds.len(), "one a second: {seconds:?}");
 }
 
-/// Keeps what is posted to it, headers and all.
-fn receiver() -> (String, Receiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/hook", listener.local_addr().unwrap());
-    let (send, posts) = channel();
-    thread::spawn(move || {
-        for (at, stream) in listener.incoming().enumerate() {
-            let mut stream = stream.unwrap();
-            stream
-                .set_read_timeout(Some(Duration::from_secs(10)))
-                .unwrap();
-            let (mut request, mut chunk) = (String::new(), [0; 4096]);
-            while !whole(&request) {
-                let read = stream.read(&mut chunk).unwrap();
-                request.push_str(std::str::from_utf8(&chunk[..read]).unwrap());
-            }
-            // The first is refused: it is sent again, under the same id.
-            let status = if at == 0 { "500 Not Now" } else { "204 Taken" };
-            write!(
-                stream,
-                "HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-            )
-            .unwrap();
-            if send.send(request).is_err() {
-                return;
-            }
-        }
-    });
-    (url, posts)
-}
-
-fn whole(request: &str) -> bool {
-    let Some((head, body)) = request.split_once("\r\n\r\n") else {
-        return false;
-    };
-    header(head, "content-length").parse::<usize>().unwrap() == body.len()
-}
-
-fn header<'a>(head: &'a str, name: &str) -> &'a str {
-    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-    lines
-        .find(|(found, _)| found.eq_ignore_ascii_case(name))
-        .map_or("", |(_, value)| value)
-}
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-/// The library of Standard Webhooks itself says whether it would take a post.
-fn is_taken(request: &str, secret: &str) -> bool {
-    const SCRIPT: &str = "
-import json, sys
-from standardwebhooks.webhooks import Webhook
-post = json.load(sys.stdin)
-Webhook(sys.argv[1]).verify(post['body'], post['headers'])
-";
-    let (head, body) = request.split_once("\r\n\r\n").unwrap();
-    let names = ["webhook-id", "webhook-timestamp", "webhook-signature"];
-    let headers: BTreeMap<_, _> = names.map(|name| (name, header(head, name))).into();
-    let mut python = Command::new(services::python("standardwebhooks"))
-        .args(["-c", SCRIPT, secret])
-        .stdin(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let post = json!({ "body": body, "headers": headers }).to_string();
-    python
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(post.as_bytes())
-        .unwrap();
-    python.wait().unwrap().success()
-}
-
-/// An SMTP server that prints what it gets.
-fn mail_server() -> (Child, u16, Receiver<String>) {
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let mut child = Command::new(services::python("aiosmtpd"))
-        .args([
-            "-u",
-            "-m",
-            "aiosmtpd",
-            "-n",
-            "-l",
-            &format!("127.0.0.1:{port}"),
-        ])
-        .args(["-c", "aiosmtpd.handlers.Debugging", "stdout"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let (send, mails) = channel();
-    thread::spawn(move || {
-        for line in lines.map_while(Result::ok) {
-            let _ = send.send(line);
-        }
-    });
-    eventually("the mail server listens", || {
-        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-    });
-    (child, port, mails)
-}
-
 /// A tile is damaged under a running server: the check finds it, the log says so once, and whoever is to know is told.
 #[test]
 #[expect(
@@ -440,15 +330,16 @@ fn a_tampered_tile_is_found_recorded_and_told_of() {
         text(&appended.stdout, &appended.stderr)
     );
     let (url, received) = receiver();
-    let (mut smtp, smtp_port, mails) = mail_server();
+    let mails = MailServer::start(&[]);
+    let smtp_port = mails.port;
     fs::write(desk.path("secret"), SECRET).unwrap();
     let config = format!(
-        "{QUIET}[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret_file = \"secret\"\n\
+        "{QUIET}[[webhook]]\nname = \"ops\"\nurl = \"{url}\"\nsecret-file = \"secret\"\n\
          [[mail]]\nname = \"mail\"\nhost = \"127.0.0.1\"\nport = {smtp_port}\ntls = \"none\"\nfrom = \"audit@example.org\"\n\
          to = [\"ops@example.org\"]\nevents = [\"integrity.failed\"]\n"
     );
     fs::write(desk.path("jobs.toml"), config).unwrap();
-    let server = Server::start_with(&desk, &["--jobs-config", "jobs.toml"]);
+    let server = Server::start_with(&desk, &["--config", "jobs.toml"]);
     let at = ["--server", server.url.as_str(), "--token", ADMIN];
     let check = |args: &[&str]| {
         let output = desk.run(&[&["jobs", "run", "integrity", "--json"], args, &at[..]].concat());
@@ -518,7 +409,7 @@ fn a_tampered_tile_is_found_recorded_and_told_of() {
         .iter()
         .any(|line: &String| line.contains("END MESSAGE"))
     {
-        mail.push(mails.recv_timeout(wait).unwrap());
+        mail.push(mails.lines.recv_timeout(wait).unwrap());
     }
     assert!(
         mail.iter()
@@ -541,9 +432,17 @@ fn a_tampered_tile_is_found_recorded_and_told_of() {
         faults.is_some_and(|line| !line.ends_with(" 0")),
         "{faults:?}"
     );
+    let found = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("rlhf_audit_integrity_failures_total{by=\"check\"} "));
+    // As often as it was found: once, however many checks there were.
+    assert_eq!(
+        found.map(str::to_owned),
+        Some(named.len().to_string()),
+        "{named:?} in {metrics}"
+    );
     server.stop();
-    smtp.kill().unwrap();
-    smtp.wait().unwrap();
+    drop(mails);
 
     // What follows from the rest is made again; then all is well, without a server too.
     desk.ok(&["fsck", "--repair"]);
@@ -591,7 +490,7 @@ fn a_server_alone_follows_the_usual_schedules() {
 fn workers_and_schedulers_answer_for_themselves() {
     let (desk, database) = site("observed");
     for role in ["worker", "scheduler"] {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = port.local_addr().unwrap().to_string();
         drop(port);
         let at = ["--database-url", &database, "--metrics-listen", &address];

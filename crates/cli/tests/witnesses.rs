@@ -303,6 +303,11 @@ fn a_log_under_two_witnesses_satisfies_whoever_demands_both() {
     // Back again, it is brought up from where it was.
     let second = Witness::start(&desk, "w1", &port);
     cosigned(&server);
+    // How long a quorum took after publication.
+    eventually(|| {
+        let stage = "rlhf_audit_append_stage_duration_seconds_count{stage=\"cosigned\"}";
+        metric(&server, stage).filter(|count| *count > 0.0)
+    });
     let file = bundle(&desk, &server, "unwatched");
     desk.ok(&["verify", &file, "--policy", demanding]);
     drop(server);

@@ -9,6 +9,7 @@ use ureq::http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, RETRY_AFTER,
 };
 use ureq::http::{Method, Request, Response, StatusCode, request};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, DefaultConnector};
 use ureq::{Agent, Body, SendBody};
@@ -82,7 +83,10 @@ impl Transport {
                 url: url.to_owned(),
             });
         }
+        // The authorities that the system trusts, or `SSL_CERT_FILE` names.
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let config = Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             // A redirect would carry records, or a token, to where nobody meant them to go.
             .max_redirects(0)

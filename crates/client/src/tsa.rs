@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use ureq::Agent;
+use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::error::ClientError;
 
@@ -34,7 +35,9 @@ impl TimeStampingAuthority {
         if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err(bad());
         }
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let agent = Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             .user_agent(concat!("rlhf-audit/", env!("CARGO_PKG_VERSION")))
             .timeout_global(Some(PATIENCE))

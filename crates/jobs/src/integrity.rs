@@ -5,7 +5,13 @@
 //! edge the root, are held against each other and the checkpoint ([`above`]). Each is true of any one size of the log, so
 //! ranges can be checked at different times, by different workers, while the log grows.
 //!
-//! Not here: what records mean and who signed them (`rlhf-audit verify`), sealed values (`fsck`), repair.
+//! Where a range's tiles and entries agree, its sealed values are opened too, or were erased ([`Ledger::unopened`]).
+//!
+//! `verify --hashes` asks the same of the same files in another way, so that only what both are made of is shared: formats,
+//! hashes and the root are `tlog`'s. That one goes through a whole log once, in order, keeps what it has computed so far, and is
+//! given a log that stands still; here each range stands by itself, between hashes that are read, in a log that grows.
+//!
+//! Not here: what records mean and who signed them (`rlhf-audit verify`), repair (`fsck`).
 
 use ledger::Ledger;
 use serde::{Deserialize, Serialize};
@@ -46,6 +52,9 @@ pub struct Standing {
     pub verified: u64,
     /// The size of the log when it was last checked to its end.
     pub size: u64,
+    /// How much was found not to hold since the ledger was made, what is mended by now included.
+    #[serde(default)]
+    pub found: u64,
     /// What does not hold, and the indices of the incidents that say so.
     pub(crate) broken: Vec<(Broken, u64)>,
 }
@@ -148,20 +157,59 @@ impl View<'_> {
         })
     }
 
-    /// The hashes of a bundle's entries, or what is wrong with it.
-    fn leaves(&self, index: u64) -> Result<Result<Vec<Hash>, String>, Miss> {
+    /// A bundle's entries and what they hash to, or what is wrong with it.
+    fn bundle(&self, index: u64) -> Result<Result<Bundle, String>, Miss> {
         let id = self.id(TileLevel::Entries, index)?;
         let Some((bytes, width)) = self.bytes(id)? else {
             return Ok(Err(format!("{}: it is not there", id.path())));
         };
-        Ok(match EntryBundle::parse(&bytes, width) {
+        let hashes = match EntryBundle::parse(&bytes, width) {
             Ok(entries) => {
                 let entries = entries.iter().take(usize::from(id.width()));
-                Ok(entries.map(|entry| leaf_hash(entry)).collect())
+                entries.map(|entry| leaf_hash(entry)).collect()
             }
-            Err(error) => Err(format!("{}: {error}", id.path())),
-        })
+            Err(error) => return Ok(Err(format!("{}: {error}", id.path()))),
+        };
+        Ok(Ok(Bundle {
+            id,
+            bytes,
+            width,
+            hashes,
+        }))
     }
+
+    /// What is wrong with the values that are sealed beside a bundle, if anything is. None of them is told.
+    fn sealed(&self, bundle: &Bundle) -> Result<Option<String>, Miss> {
+        let Ok(mut entries) = EntryBundle::parse(&bundle.bytes, bundle.width) else {
+            return Ok(None);
+        };
+        entries.truncate(usize::from(bundle.id.width()));
+        let Some(unopened) = self.ledger.unopened(bundle.id, &entries)? else {
+            if bundle.id.is_partial() && self.ledger.latest_size()? > self.size {
+                return Err(Miss::Moved);
+            }
+            return Ok(Some(
+                "the file is not there, and values were sealed in it".to_owned(),
+            ));
+        };
+        Ok(unopened.first().map(|first| {
+            format!(
+                "{} sealed values cannot be opened; the first is `{}` of record {}: {}",
+                unopened.len(),
+                first.field,
+                first.index,
+                first.why
+            )
+        }))
+    }
+}
+
+/// A bundle as it was read.
+struct Bundle {
+    id: TileId,
+    bytes: Vec<u8>,
+    width: u16,
+    hashes: Vec<Hash>,
 }
 
 /// What was found of a range: what does not hold, and up to which index it was looked at.
@@ -215,7 +263,8 @@ fn check(view: &View<'_>, range: u64, attempt: &Attempt<'_>) -> Result<Vec<Broke
             format!("{path}: it holds other hashes than the tiles below it have"),
         );
     }
-    if let Some(upper) = upper.filter(|_| full == BUNDLE) {
+    // What a tile that is wrong itself hashes to says nothing of the one above.
+    if let Some(upper) = upper.filter(|_| full == BUNDLE && !upper_differs) {
         let above = range / BUNDLE;
         if let Some(hashes) = wrong.or(format!("tile-2-{above}"), view.tile(2, above)?)
             && hashes.get((range % BUNDLE) as usize) != Some(&tile_root(&upper))
@@ -239,16 +288,27 @@ fn check_bundle(
     wrong: &mut Wrong,
 ) -> Result<bool, Miss> {
     let (entries, tile) = (format!("entries-{bundle}"), format!("tile-0-{bundle}"));
-    let computed = wrong.or(entries.clone(), view.leaves(bundle)?);
+    let read = wrong.or(entries.clone(), view.bundle(bundle)?);
     let stored = wrong.or(tile.clone(), view.tile(0, bundle)?);
     let fits = |hashes: &Vec<Hash>| above.is_none_or(|above| tile_root(hashes) == above);
-    let (computed, stored) = match (computed, stored) {
-        (Some(computed), Some(stored)) => (computed, stored),
-        (one, other) => return Ok(one.or(other).is_none_or(|hashes| fits(&hashes))),
+    let (read, stored) = match (read, stored) {
+        (Some(read), Some(stored)) => (read, stored),
+        (read, stored) => {
+            let hashes = read.map(|read| read.hashes).or(stored);
+            return Ok(hashes.is_none_or(|hashes| fits(&hashes)));
+        }
     };
-    if computed == stored {
-        return Ok(fits(&computed));
+    if read.hashes == stored {
+        // Values are bound to their record: of one that was changed, none would open.
+        if let Some(why) = view.sealed(&read)? {
+            wrong.is(
+                format!("sealed-{bundle}"),
+                format!("sealed values beside {}: {why}", read.id.path()),
+            );
+        }
+        return Ok(fits(&stored));
     }
+    let computed = read.hashes;
     if above.is_some() && fits(&stored) {
         let path = view.id(TileLevel::Entries, bundle)?.path();
         wrong.is(

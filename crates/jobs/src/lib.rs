@@ -27,7 +27,7 @@ mod scheduler;
 mod stop;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ledger::{Ledger, TimestampAuthority};
@@ -48,12 +48,50 @@ pub struct Tools {
     pub ledger: Ledger,
     /// Where they come from.
     pub queue: Queue,
-    /// Who is told when something is wrong.
-    pub targets: Vec<Target>,
     /// Who stamps checkpoints, if anybody.
     pub authority: Option<Arc<dyn TimestampAuthority>>,
+    settings: RwLock<Arc<Settings>>,
+}
+
+/// What may change while jobs are done.
+#[derive(Debug, Default)]
+pub struct Settings {
+    /// What is done when.
+    pub schedules: Vec<Schedule>,
+    /// Who is told when something is wrong.
+    pub targets: Vec<Target>,
     /// When something is late.
     pub patience: Patience,
+}
+
+impl Tools {
+    /// Tools for a ledger's jobs.
+    pub fn new(
+        ledger: Ledger,
+        queue: Queue,
+        authority: Option<Arc<dyn TimestampAuthority>>,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            ledger,
+            queue,
+            authority,
+            settings: RwLock::new(Arc::new(settings)),
+        }
+    }
+
+    /// What holds now.
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.settings.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on these hold; a job under way goes on with those that it began with.
+    pub fn adjust(&self, settings: Settings) {
+        *self
+            .settings
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
 }
 
 /// How long something may take before somebody is told.
@@ -78,7 +116,7 @@ impl std::fmt::Debug for Tools {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Tools")
             .field("queue", &self.queue)
-            .field("targets", &self.targets)
+            .field("settings", &self.settings())
             .finish_non_exhaustive()
     }
 }

@@ -107,13 +107,14 @@ pub(crate) fn raise(tools: &Tools, event: &Event) -> Result<u64, Fault> {
         data: event.data.clone(),
     };
     let mut added = 0;
-    for target in tools.targets.iter().filter(|t| t.wants(event.name)) {
+    let settings = tools.settings();
+    for target in settings.targets.iter().filter(|t| t.wants(event.name)) {
         let payload = json!({ "target": target.name(), "message": message });
         let new = new_job(&tools.ledger, &Notification, payload, None)
             .map_err(|error| Fault::Retry(error.to_string()))?;
         added += u64::from(tools.queue.put(&new)?);
     }
-    if added > 0 || tools.targets.is_empty() {
+    if added > 0 || settings.targets.is_empty() {
         tracing::warn!(event = event.name, id = event.id, data = %event.data, told = added, "something is wrong");
     }
     Ok(added)

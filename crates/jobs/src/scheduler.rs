@@ -36,20 +36,15 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Starts its thread. `name` is who it is, unlike all others.
+    /// Starts its thread, which follows the schedules of the tools. `name` is who it is, unlike all others.
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn start(
-        tools: &Arc<Tools>,
-        name: impl Into<String>,
-        schedules: Vec<Schedule>,
-    ) -> std::io::Result<Self> {
+    pub fn start(tools: &Arc<Tools>, name: impl Into<String>) -> std::io::Result<Self> {
         let stop: Arc<Stop> = Arc::default();
         let mut clerk = Clerk {
             tools: Arc::clone(tools),
             name: name.into(),
-            schedules,
             acts: false,
             asked: None,
             pruned: None,
@@ -88,7 +83,6 @@ impl Drop for Scheduler {
 struct Clerk {
     tools: Arc<Tools>,
     name: String,
-    schedules: Vec<Schedule>,
     /// It had the lease when it last looked.
     acts: bool,
     /// When it asked for its turn.
@@ -106,7 +100,7 @@ impl Clerk {
         }
         let store = &*self.tools.queue.store;
         let now = store.now()?;
-        for schedule in &self.schedules {
+        for schedule in &self.tools.settings().schedules {
             self.follow(schedule, now)?;
         }
         if self.pruned.is_none_or(|at| at.elapsed() >= PRUNE) {

@@ -68,7 +68,6 @@ impl Worker {
                 tools: Arc::clone(tools),
                 stop: Arc::clone(&worker.stop),
                 options: options.clone(),
-                kinds: kinds::possible(tools),
             };
             let thread = thread::Builder::new()
                 .name(format!("jobs-{number}"))
@@ -91,7 +90,6 @@ impl Worker {
             tools: Arc::clone(tools),
             stop: Arc::default(),
             options: options.clone(),
-            kinds: kinds::possible(tools),
         };
         loop {
             let row = tools.queue.store.job(id)?;
@@ -122,7 +120,6 @@ struct Hand {
     tools: Arc<Tools>,
     stop: Arc<Stop>,
     options: WorkerOptions,
-    kinds: Vec<&'static str>,
 }
 
 impl Hand {
@@ -155,7 +152,7 @@ impl Hand {
     fn one(&self, id: Option<&str>) -> bool {
         let claim = Claim {
             holder: &self.options.name,
-            kinds: &self.kinds,
+            kinds: &kinds::possible(&self.tools),
             lease: millis(self.options.lease),
             id,
         };

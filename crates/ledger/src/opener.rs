@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use store::ObjectStore;
+use store::{ObjectStore, StoreError};
 use tlog::{Hash, LeafIndex, TileId, TileLevel, TreeSize};
 use verify::{OpenSealed, SealedField};
 
@@ -29,7 +29,9 @@ impl Opener {
         let size = self.0.reader.covered(index)?;
         let id = TileId::entries(bundle, TreeSize(size))
             .ok_or_else(|| sealed("there is no such record".to_owned()))?;
-        let Some((bytes, width)) = read(&*self.0.reader.objects, id).map_err(sealed)? else {
+        let Some((bytes, width)) =
+            read(&*self.0.reader.objects, id).map_err(|e| sealed(e.to_string()))?
+        else {
             return Ok(Vec::new());
         };
         let entries = file::split(&bytes, width).map_err(sealed)?;
@@ -51,7 +53,7 @@ fn open_bundle(
 ) -> Result<Vec<Vec<SealedField>>, String> {
     let width = u16::try_from(leaves.len()).map_err(|e| e.to_string())?;
     let id = TileId::new(TileLevel::Entries, bundle, width).map_err(|e| e.to_string())?;
-    let Some((bytes, width)) = read(objects, id)? else {
+    let Some((bytes, width)) = read(objects, id).map_err(|e| e.to_string())? else {
         return Ok(vec![Vec::new(); leaves.len()]);
     };
     let entries = file::split(&bytes, width)?;
@@ -63,9 +65,12 @@ fn open_bundle(
 }
 
 /// The file and how many entries it has: the partial one, or the full one in its place.
-fn read(objects: &dyn ObjectStore, id: TileId) -> Result<Option<(Vec<u8>, usize)>, String> {
+pub(crate) fn read(
+    objects: &dyn ObjectStore,
+    id: TileId,
+) -> Result<Option<(Vec<u8>, usize)>, StoreError> {
     for id in [id, id.full()] {
-        if let Some(bytes) = objects.get(&sealed_key(id)).map_err(|e| e.to_string())? {
+        if let Some(bytes) = objects.get(&sealed_key(id))? {
             return Ok(Some((bytes, usize::from(id.width()))));
         }
     }

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
+use ureq::tls::{RootCerts, TlsConfig};
+
 use crate::alert::Alert;
 
 /// Tries at one look; what is left is tried again at the next.
@@ -18,7 +20,9 @@ pub(crate) struct Webhook {
 
 impl Webhook {
     pub(crate) fn new(url: &str) -> Self {
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let agent = ureq::Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             .user_agent(concat!("rlhf-audit/", env!("CARGO_PKG_VERSION")))
             .timeout_global(Some(Duration::from_secs(10)))

@@ -21,6 +21,7 @@ use crate::problem::Problem;
 use crate::router::APPENDS;
 use crate::routes::append;
 use crate::state::State;
+use crate::words::either;
 
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -196,7 +197,7 @@ pub(crate) async fn admitted(
     Err(Problem::forbidden(format!(
         "a token with the role {} may not do this; it takes {}",
         holder.principal.role,
-        allowed.join(" or "),
+        either(&allowed),
     )))
 }
 

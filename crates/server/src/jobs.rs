@@ -52,6 +52,13 @@ impl JobNumbers {
     }
 }
 
+impl JobNumbers {
+    /// How much the check of the log has found, since the ledger was made.
+    pub(crate) fn integrity_found(&self) -> u64 {
+        self.standing.found
+    }
+}
+
 impl JobMetrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self::default();

@@ -42,6 +42,7 @@ mod tls;
 mod tokens;
 mod watching;
 pub mod witness;
+mod words;
 
 pub use ::jobs::cards;
 pub use address::TrustedProxies;
@@ -58,4 +59,5 @@ pub use router::{ROUTES, RouteRule, router};
 pub use serve::{Listeners, serve, serve_at};
 pub use state::State;
 pub use tls::{Tls, TlsError};
-pub use watch::Settings as WatchSettings;
+pub use watch::{Settings as WatchSettings, SettingsError as WatchSettingsError};
+pub use watching::Thresholds;

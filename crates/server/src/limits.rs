@@ -4,6 +4,11 @@
 //! left is let in and counted afterwards, so that a request larger than what is left passes once and delays the
 //! next ones; a bucket that needed room for a request beforehand would never let in one larger than itself.
 //!
+//! Why not the crate `governor`: there a cell is taken beforehand or not at all, so that what is counted afterwards (the
+//! records and bytes of a request that was recorded) has no place, and what is larger than the burst never passes
+//! (`InsufficientCapacity`); a bucket cannot be looked at without taking from it, as a wrong token's is; a burst is a
+//! `u32`, and a day's bytes are more; its keyed stores grow until somebody calls `retain_recent`, and have no bound.
+//!
 //! Everything is kept in memory: a server that starts anew, and each of several, begins with full buckets.
 
 use std::collections::HashMap;

@@ -3,6 +3,7 @@
 //!
 //! docs/operations/metrics.md lists them; a test holds the two against each other.
 
+pub(crate) mod format;
 mod gauges;
 
 use std::fmt;
@@ -23,9 +24,6 @@ use crate::routes::append;
 use crate::watching::FindingMetrics;
 use gauges::Gauges;
 pub(crate) use gauges::LedgerNumbers;
-
-/// The media type of what [`Metrics::encode`] writes.
-pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// One route's template, so that indices and names never become labels.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -55,6 +53,7 @@ pub(crate) struct Metrics {
     refused_logins: Family<One, Counter>,
     exported: Family<One, Counter>,
     integrity_failures: Counter,
+    integrity_found: Counter,
     gauges: Gauges,
     witnesses: WitnessMetrics,
     jobs: JobMetrics,
@@ -71,8 +70,10 @@ struct Appends {
 
 /// How long it takes to get from one stage to the next.
 struct Stages {
+    accepted: Histogram,
     sequenced: Histogram,
     published: Histogram,
+    cosigned: Histogram,
 }
 
 impl Metrics {
@@ -129,20 +130,26 @@ impl Metrics {
         );
         registry.register_with_unit(
             "append_stage_duration",
-            "Time to a stage: sequenced from a request's last byte, published from being sequenced",
+            "Time to a stage: accepted and sequenced from a request's last byte, published from being sequenced, cosigned from \
+             being published",
             Unit::Seconds,
             stages.clone(),
         );
+        let stage = |stage| stages.get_or_create_owned(&[("stage", stage)]);
         let stages = Stages {
-            sequenced: stages.get_or_create_owned(&[("stage", "sequenced")]),
-            published: stages.get_or_create_owned(&[("stage", "published")]),
+            accepted: stage("accepted"),
+            sequenced: stage("sequenced"),
+            published: stage("published"),
+            cosigned: stage("cosigned"),
         };
-        let integrity_failures = Counter::default();
+        let integrity_failures = Family::<One, Counter>::default();
         registry.register(
             "integrity_failures",
-            "Requests that met something kept that is not what was kept",
+            "Times that something kept was not what was kept, by what met it",
             integrity_failures.clone(),
         );
+        let met_by = |what| integrity_failures.get_or_create_owned(&[("by", what)]);
+        let (integrity_failures, integrity_found) = (met_by("request"), met_by("check"));
         gauges.register(&mut registry);
         let witnesses = WitnessMetrics::register(&mut registry);
         let jobs = JobMetrics::register(&mut registry);
@@ -157,6 +164,7 @@ impl Metrics {
             refused_logins,
             exported,
             integrity_failures,
+            integrity_found,
             gauges,
             witnesses,
             jobs,
@@ -198,6 +206,11 @@ impl Metrics {
         self.appended.inc_by(records);
     }
 
+    /// Records of a request were found to be valid, so long after its last byte.
+    pub(crate) fn accepted(&self, took: Duration) {
+        self.stages.accepted.observe(took.as_secs_f64());
+    }
+
     /// Records of a request have their indices, so long after its last byte.
     pub(crate) fn sequenced(&self, took: Duration) {
         self.stages.sequenced.observe(took.as_secs_f64());
@@ -206,6 +219,11 @@ impl Metrics {
     /// Records are published, so long after they had their indices.
     pub(crate) fn published(&self, took: Duration) {
         self.stages.published.observe(took.as_secs_f64());
+    }
+
+    /// A quorum has cosigned what is published, so long after it was.
+    pub(crate) fn cosigned(&self, took: Duration) {
+        self.stages.cosigned.observe(took.as_secs_f64());
     }
 
     /// Counts a request that was answered 401 or 403, by its problem's code.
@@ -222,7 +240,13 @@ impl Metrics {
         self.exported.get_or_create_owned(&[("what", what)])
     }
 
-    /// Something kept is not what was kept.
+    /// So much has the check of the log found not to be what was kept, since the ledger was made.
+    pub(crate) fn integrity_found(&self, found: u64) {
+        let counter = &self.integrity_found;
+        counter.inc_by(found.saturating_sub(counter.get()));
+    }
+
+    /// A request met something kept that is not what was kept.
     pub(crate) fn integrity_failure(&self) {
         self.integrity_failures.inc();
     }
@@ -242,7 +266,7 @@ impl Metrics {
         &self.findings
     }
 
-    /// The exposition text, with the ledger as it is now.
+    /// The exposition text in OpenMetrics, with the ledger as it is now.
     pub(crate) fn encode(&self, ledger: &LedgerNumbers) -> Result<String, fmt::Error> {
         let _one = self
             .scrape

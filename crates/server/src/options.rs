@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, HeaderValue};
 use crate::address::TrustedProxies;
 use crate::limits::Rate;
 use crate::tls::Tls;
+use crate::watching::Thresholds;
 
 /// How a server behaves. `Options::default()` is meant for production.
 #[derive(Clone)]
@@ -51,7 +52,7 @@ pub struct Options {
     /// Where jobs are added and seen; by default the ledger's own, which workers look through.
     pub queue: Option<jobs::Queue>,
     /// The thresholds of the rules that watch over training; `None`: nobody watches.
-    pub watch: Option<watch::Settings>,
+    pub watch: Option<Thresholds>,
     /// What is wrong with the disk under the ledger, if anything is: health says it, and the server does without.
     pub disk: Option<String>,
     /// How long requests under way may take to finish once the server is told to stop.
@@ -87,7 +88,7 @@ impl Default for Options {
             published_wait: Duration::from_secs(10),
             witness_interval: Duration::from_secs(1),
             queue: None,
-            watch: Some(watch::Settings::default()),
+            watch: Some(Thresholds::default()),
             disk: None,
             shutdown_grace: Duration::from_secs(10),
             trace: None,

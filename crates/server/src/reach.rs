@@ -5,6 +5,7 @@ use record::RunId;
 use record::kinds::ReadPart;
 
 use crate::problem::Problem;
+use crate::words::either;
 
 /// The run of this id or name, if the caller is told that there is one. To others it is as if there were none.
 ///
@@ -66,9 +67,6 @@ pub(crate) fn permit(
             Some(run) => format!("of run {run}"),
             None => "of all runs; name one that it may read, or download its bundle".to_owned(),
         };
-        Problem::forbidden(format!(
-            "this token is not for {} {whose}",
-            parts.join(" or ")
-        ))
+        Problem::forbidden(format!("this token is not for {} {whose}", either(&parts)))
     })
 }

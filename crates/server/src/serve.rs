@@ -93,9 +93,9 @@ pub async fn serve_at(
     };
     let tls = options.tls.clone();
     let state = State::new(Arc::clone(&ledger), options);
-    let watcher = state.options().watch.clone().map(|settings| {
+    let watcher = state.options().watch.clone().map(|thresholds| {
         let findings = state.metrics().findings().clone();
-        Arc::new(Watcher::new(&ledger, settings, findings))
+        Arc::new(Watcher::new(&ledger, thresholds, findings))
     });
     let watching = watcher
         .as_ref()
@@ -105,6 +105,7 @@ pub async fn serve_at(
         .map(|witnesses| tokio::spawn(Arc::clone(witnesses).run(Arc::clone(&ledger))));
     let keeping = tokio::spawn(keep_books(state.clone()));
     let timing = tokio::spawn(time_publishing(state.clone()));
+    let timing_cosigning = tokio::spawn(time_cosigning(state.clone()));
     tracing::info!(%address, encrypted = tls.is_some(), "listening");
 
     let (stop, stopped) = watch::channel(());
@@ -137,6 +138,7 @@ pub async fn serve_at(
 
     keeping.abort();
     timing.abort();
+    timing_cosigning.abort();
     if let (Some(watching), Some(watcher)) = (watching, watcher) {
         watching.abort();
         let stopped = tokio::task::spawn_blocking(move || watcher.stop(&ledger)).await;
@@ -216,6 +218,30 @@ async fn time_publishing(state: State) {
         }
         state.metrics().published(began.elapsed());
         measured = sequenced;
+    }
+}
+
+/// Samples how long a published checkpoint waits for a quorum of its witnesses.
+async fn time_cosigning(state: State) {
+    if state.witnesses().is_none() {
+        return;
+    }
+    let size_of = |at: Option<ledger::Published>| at.map_or(0, |at| at.checkpoint.size.0);
+    let mut tick = tokio::time::interval(SAMPLE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut measured = size_of(state.ledger().latest());
+    loop {
+        tick.tick().await;
+        let published = size_of(state.ledger().latest());
+        if published <= measured {
+            continue;
+        }
+        let began = Instant::now();
+        while size_of(state.ledger().cosigned()) < published {
+            tick.tick().await;
+        }
+        state.metrics().cosigned(began.elapsed());
+        measured = published;
     }
 }
 

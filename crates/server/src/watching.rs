@@ -10,7 +10,7 @@ mod metrics;
 pub(crate) use metrics::FindingMetrics;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ledger::{AppendCode, Ledger, LedgerError, Query, SubmitError};
@@ -31,11 +31,34 @@ const PAGE: usize = 1_000;
 const REST: u32 = 3;
 const MOST_REST: Duration = Duration::from_millis(100);
 
+/// The thresholds of the rules. Clones share them: what is replaced in one is replaced in all.
+#[derive(Clone, Debug, Default)]
+pub struct Thresholds(Arc<RwLock<Settings>>);
+
+impl Thresholds {
+    /// These, until others come in their place.
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(RwLock::new(settings)))
+    }
+
+    /// Puts others in their place, for what is looked at from now on.
+    pub fn replace(&self, settings: Settings) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = settings;
+    }
+
+    fn current(&self) -> Settings {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
 /// Watches over a ledger, on and on.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     name: String,
-    settings: Settings,
+    thresholds: Thresholds,
     metrics: FindingMetrics,
     stopped: AtomicBool,
     /// `None`: it is another server's turn, or nothing was read yet.
@@ -55,10 +78,10 @@ struct Turn {
 }
 
 impl Watcher {
-    pub(crate) fn new(ledger: &Ledger, settings: Settings, metrics: FindingMetrics) -> Self {
+    pub(crate) fn new(ledger: &Ledger, thresholds: Thresholds, metrics: FindingMetrics) -> Self {
         Self {
             name: ledger.watcher(),
-            settings,
+            thresholds,
             metrics,
             stopped: AtomicBool::new(false),
             turn: Mutex::default(),
@@ -119,6 +142,7 @@ impl Watcher {
         let Some(turn) = turn.as_mut() else {
             return Ok(());
         };
+        turn.watch.adjust(self.thresholds.current());
         let mut began = Instant::now();
         while !self.is_stopped() && self.read(ledger, turn)? {
             std::thread::sleep((began.elapsed() * REST).min(MOST_REST));
@@ -144,7 +168,7 @@ impl Watcher {
         let size = ledger.status().sequenced;
         let kept = ledger.watch_kept()?;
         let restored = kept.as_deref().and_then(|kept| {
-            let restored = Watch::restore(self.settings.clone(), kept);
+            let restored = Watch::restore(self.thresholds.current(), kept);
             if restored.is_none() {
                 tracing::warn!(
                     "what the watch kept cannot be read; the log is, from its beginning"
@@ -155,7 +179,7 @@ impl Watcher {
         let watch = restored
             // A ledger that was put back is shorter than what was kept of it.
             .filter(|watch| watch.next() <= size)
-            .unwrap_or_else(|| Watch::new(self.settings.clone()));
+            .unwrap_or_else(|| Watch::new(self.thresholds.current()));
         Ok(Turn {
             kept: watch.next(),
             kept_at: Instant::now(),

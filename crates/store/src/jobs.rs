@@ -209,8 +209,8 @@ pub trait JobStore: Send + Sync {
     /// Unknown whether it was added: the same again is harmless.
     fn add_job(&self, job: &NewJob) -> Result<bool>;
 
-    /// Takes a job that is due, the one that is longest so first, or none. One whose holder's lease has run out is due; it dies
-    /// where that was its last try.
+    /// Takes a job that is due, or none. One whose holder's lease has run out comes first, or dies where that was its last
+    /// try; then the one that has been due longest.
     ///
     /// # Errors
     /// Unknown whether one was taken: it will be due again.

@@ -3,6 +3,7 @@
 //! Each runs under a small shell that reads from a pipe whose other end the test holds: however the test ends, also by
 //! a panic or `SIGKILL`, the pipe closes, and the shell stops the server by its own pid and removes its directory.
 
+mod authority;
 mod objects;
 mod postgres;
 mod proxy;
@@ -15,6 +16,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
+pub use authority::Authority;
 pub use objects::{
     BUCKET, Bucket, azure, azure_options, careless_gcs, gcs_options, s3, s3_options,
 };
@@ -121,6 +123,15 @@ pub fn python(package: &str) -> PathBuf {
     installed(package).join("bin/python")
 }
 
+/// Prometheus' own tool, which `scripts/needs.sh` has fetched.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn promtool() -> PathBuf {
+    installed("prometheus").join("usr/bin/promtool")
+}
+
 /// Where `scripts/needs.sh` has put a service, whatever its version.
 fn installed(name: &str) -> PathBuf {
     let services = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/services");
@@ -128,8 +139,14 @@ fn installed(name: &str) -> PathBuf {
     found
         .filter_map(|entry| Some(entry.ok()?.path()))
         .find(|path| {
-            let named = path.file_name().and_then(|file| file.to_str());
-            named.is_some_and(|file| file.starts_with(name)) && path.join("done").exists()
+            let version = path
+                .file_name()
+                .and_then(|file| file.to_str()?.strip_prefix(name));
+            let is_it = |rest: &str| {
+                rest.is_empty()
+                    || rest.starts_with('-') && rest[1..].starts_with(|c: char| c.is_ascii_digit())
+            };
+            version.is_some_and(is_it) && path.join("done").exists()
         })
         .unwrap_or_else(|| panic!("{name} is missing; run `scripts/needs.sh {name}`"))
 }

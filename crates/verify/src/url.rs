@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ureq::Body;
 use ureq::http::{HeaderValue, Response};
+use ureq::tls::{RootCerts, TlsConfig};
 
 use crate::VerifyError;
 
@@ -30,7 +31,10 @@ impl UrlSource {
                 "{prefix} is no http:// or https:// URL"
             )));
         }
+        // The authorities that the system trusts, or `SSL_CERT_FILE` names.
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let agent = ureq::Agent::config_builder()
+            .tls_config(tls.build())
             .http_status_as_error(false)
             .max_idle_connections_per_host(64)
             .build()

@@ -1,5 +1,6 @@
 //! Thresholds. Where they come from is in `docs/operations/watching.md`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 macro_rules! settings {
@@ -8,8 +9,8 @@ macro_rules! settings {
         $name:ident { $($(#[doc = $fdoc:literal])* $field:ident: $type:ty = $default:expr,)* }
     ) => {
         $(#[doc = $doc])*
-        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-        #[serde(default, deny_unknown_fields)]
+        #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
         pub struct $name {
             $($(#[doc = $fdoc])* pub $field: $type,)*
         }
@@ -153,40 +154,27 @@ settings! {
     }
 }
 
-/// Settings that make no sense.
+/// A value that no rule can work with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// They are not what settings look like.
-    #[error("the settings of the watch cannot be read: {0}")]
-    Malformed(String),
-    /// A value that no rule can work with.
-    #[error("{name} is {found}, expected {expected}")]
-    Range {
-        /// The setting.
-        name: &'static str,
-        /// What it is.
-        found: String,
-        /// What would be right.
-        expected: &'static str,
-    },
+#[error("{name} is {found}, expected {expected}")]
+pub struct SettingsError {
+    /// The setting.
+    pub name: &'static str,
+    /// What it is.
+    pub found: String,
+    /// What would be right.
+    pub expected: &'static str,
 }
 
 /// The most that a window or a bound may be: what is kept of a run stays small.
 const MOST: usize = 10_000;
 
 impl Settings {
-    /// Reads settings from JSON; what is left out is as by default.
+    /// Whether rules can work with them.
     ///
     /// # Errors
     /// [`SettingsError`], with the name of the setting.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, SettingsError> {
-        let settings: Self =
-            serde_json::from_slice(bytes).map_err(|e| SettingsError::Malformed(e.to_string()))?;
-        settings.check()?;
-        Ok(settings)
-    }
-
-    fn check(&self) -> Result<(), SettingsError> {
+    pub fn check(&self) -> Result<(), SettingsError> {
         for (drift, names) in [
             (
                 &self.kl,
@@ -221,6 +209,10 @@ impl Settings {
             fraction(names[2], collapse.ratio)?;
         }
         positive("divergence.z", self.divergence.z)?;
+        fraction("divergence.fall", self.divergence.fall)?;
+        positive("agreement.z", self.agreement.z)?;
+        positive("agreement.fall", self.agreement.fall)?;
+        fraction("agreement.below", self.agreement.below)?;
         fraction("speed.share", self.speed.share)?;
         fraction("side.share", self.side.share)?;
         fraction("side.p", self.side.p)?;
@@ -246,7 +238,7 @@ impl Settings {
 
 fn range(name: &'static str, found: &impl ToString, expected: &'static str) -> SettingsError {
     let found = found.to_string();
-    SettingsError::Range {
+    SettingsError {
         name,
         found,
         expected,
@@ -271,12 +263,19 @@ fn positive(name: &'static str, value: f64) -> Result<(), SettingsError> {
 mod tests {
     use super::*;
 
+    fn read(json: &str) -> Result<Settings, String> {
+        let settings: Settings = serde_json::from_str(json).map_err(|e| e.to_string())?;
+        settings.check().map_err(|e| e.to_string())?;
+        Ok(settings)
+    }
+
     #[test]
     fn what_is_left_out_is_as_by_default() {
-        let settings = Settings::from_json(br#"{"kl":{"h":30},"off":["run-stalled"]}"#).unwrap();
+        let settings = read(r#"{"kl":{"h":30,"warm-up":9},"off":["run-stalled"]}"#).unwrap();
         assert!((settings.kl.h - 30.0).abs() < f64::EPSILON);
+        assert_eq!(settings.kl.warm_up, 9);
         assert_eq!(settings.reward, Settings::default().reward);
-        assert_eq!(Settings::from_json(b"{}").unwrap(), Settings::default());
+        assert_eq!(read("{}").unwrap(), Settings::default());
     }
 
     #[test]
@@ -286,12 +285,13 @@ mod tests {
             (r#"{"reward":{"h":-1}}"#, "reward.h"),
             (r#"{"side":{"window":1}}"#, "side.window"),
             (r#"{"entropy":{"ratio":2}}"#, "entropy.ratio"),
+            (r#"{"agreement":{"below":2}}"#, "agreement.below"),
             (r#"{"off":["kl-drif"]}"#, "off"),
             (r#"{"kl":{"hh":3}}"#, "hh"),
             (r#"{"drift":{}}"#, "drift"),
         ] {
-            let error = Settings::from_json(json.as_bytes()).unwrap_err();
-            assert!(error.to_string().contains(name), "{json}: {error}");
+            let error = read(json).unwrap_err();
+            assert!(error.contains(name), "{json}: {error}");
         }
     }
 }

@@ -57,6 +57,11 @@ impl Watch {
         })
     }
 
+    /// Other settings hold from here on.
+    pub fn adjust(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// What is known of the log so far.
     pub fn save(&self) -> Vec<u8> {
         // Maps with text keys, numbers and texts always serialise.

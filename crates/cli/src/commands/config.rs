@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 
 use crate::Cli;
 use crate::outcome::{Failure, Outcome};
-use crate::settings::{FROM_ENVIRONMENT, Faults, Key, Keys, Settings, of_environment, schema};
+use crate::settings::{
+    FROM_ENVIRONMENT, Faults, Key, Keys, Settings, Told, of_environment, schema,
+};
 
 /// Check and show the configuration: file, environment and command line
 #[derive(Debug, clap::Args)]
@@ -52,7 +54,12 @@ fn check(file: Option<PathBuf>, json: bool) -> Result<Outcome, Failure> {
     let keys = Keys::of(&command);
     let strangers = strangers(&keys);
     let (path, mut faults, given) = match Settings::load(&command, file) {
-        Ok(settings) => (settings.path.clone(), Vec::new(), settings.len()),
+        Ok(settings) => {
+            let secrets = settings.parts.work().err();
+            let faults = secrets.map(|failure| failure.to_string());
+            let given = settings.len();
+            (settings.path, faults.into_iter().collect(), given)
+        }
         Err(Faults { path, all, .. }) => (path, all, 0),
     };
     faults.extend(of_environment(&keys));
@@ -139,6 +146,9 @@ fn show(line: &[String], file: Option<PathBuf>, json: bool) -> Result<Outcome, F
         .filter_map(|arg| Some((Key::of(arg)?, arg.get_id().as_str())))
         .map(|(key, id)| Row::of(&key, id, matches, &settings))
         .collect();
+    let place = settings.path.as_deref();
+    let parts = settings.parts.told(&path).into_iter();
+    rows.extend(parts.map(|told| Row::told(told, place)));
     rows.sort_by(|a, b| a.key.cmp(&b.key));
     if json {
         let values: Vec<Value> = rows.iter().map(Row::json).collect();
@@ -177,7 +187,8 @@ fn deepest<'a>(
 /// One option.
 struct Row {
     key: String,
-    variable: String,
+    /// Tables have none.
+    variable: Option<String>,
     secret: bool,
     values: Vec<String>,
     from: String,
@@ -199,10 +210,23 @@ impl Row {
         };
         Self {
             key: key.name.clone(),
-            variable: key.variable.clone(),
+            variable: Some(key.variable.clone()),
             secret: key.secret,
             values,
             from,
+        }
+    }
+
+    fn told(told: Told, file: Option<&Path>) -> Self {
+        let from = file.filter(|_| told.given);
+        Self {
+            key: told.key,
+            variable: None,
+            secret: told.secret,
+            values: vec![told.value],
+            from: from.map_or("default".to_owned(), |path| {
+                format!("file {}", path.display())
+            }),
         }
     }
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::outcome::{Failure, Outcome};
 use crate::place::{PlaceArgs, client_failure};
-use crate::work::{WorkArgs, name};
+use crate::settings::Parts;
+use crate::work::{Plan, WorkArgs, name};
 
 /// How often a job on a server is looked at.
 const LOOK: Duration = Duration::from_millis(300);
@@ -73,7 +74,7 @@ enum Action {
     },
 }
 
-pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, parts: &Parts, json: bool) -> Result<Outcome, Failure> {
     match &args.action {
         Action::List {
             state,
@@ -150,7 +151,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
                     std::thread::sleep(LOOK);
                 }
             } else {
-                here(kind, payload, tsa.as_deref(), place, work)?
+                here(kind, payload, tsa.as_deref(), place, work.plan(parts)?)?
             };
             show(&job, json)?;
             return verdict(&job);
@@ -165,11 +166,10 @@ fn here(
     payload: Value,
     tsa: Option<&str>,
     place: &PlaceArgs,
-    work: &WorkArgs,
+    plan: Plan,
 ) -> Result<Job, Failure> {
-    let plan = work.plan()?;
     let ledger = place.location.open()?;
-    let (tools, _) = plan.tools(&ledger, tsa)?;
+    let tools = plan.tools(&ledger, tsa)?;
     let id = tools.queue.add(&ledger, kind, payload);
     let id = id.map_err(|error| match error {
         JobError::Store(error) => Failure::unavailable(error),

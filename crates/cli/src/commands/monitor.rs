@@ -47,7 +47,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "1d", value_parser = duration)]
     max_age: Duration,
     /// POST alerts to this URL, as JSON
-    #[arg(long, value_name = "URL", env = "RLHF_AUDIT_WEBHOOK")]
+    #[arg(long, value_name = "URL", env = "RLHF_AUDIT_MONITOR_WEBHOOK")]
     webhook: Option<String>,
     /// Serve metrics at this address, under /metrics
     #[arg(long, value_name = "ADDRESS")]

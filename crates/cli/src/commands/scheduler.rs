@@ -1,18 +1,21 @@
 //! `rlhf-audit scheduler`: adds jobs when their time has come, beside servers that share a database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jobs::Scheduler;
 use ledger::Ledger;
 
 use crate::commands::serve::start_logging;
+use crate::hangup::on_hangup;
 use crate::location::LocationArgs;
 use crate::logging;
 use crate::operation::OperationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
+use crate::settings::Parts;
 use crate::stop::Stop;
-use crate::work::{WorkArgs, name, shared_failure};
+use crate::work::{WorkArgs, adjust, name, shared_failure};
 
 /// How often it is looked whether the ledger still works.
 const LOOK: Duration = Duration::from_millis(200);
@@ -28,16 +31,18 @@ pub(crate) struct Args {
     operation: OperationArgs,
 }
 
-pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, parts: &Parts, json: bool) -> Result<Outcome, Failure> {
     start_logging(json);
-    let plan = args.work.plan()?;
+    let plan = args.work.plan(parts)?;
     let ledger =
         Ledger::open_at(&args.location.location(), ledger_options()).map_err(shared_failure)?;
-    let (tools, plans) = plan.tools(&ledger, None)?;
+    let tools = plan.tools(&ledger, None)?;
     let operation = args.operation.start(&ledger, &tools.queue)?;
     let stop = Stop::listen()?;
+    let adjusted = Arc::clone(&tools);
+    on_hangup(move |cli| adjust(&adjusted, &cli.parts))?;
     let name = name();
-    let scheduler = Scheduler::start(&tools, name.as_str(), plans).map_err(Failure::unavailable)?;
+    let scheduler = Scheduler::start(&tools, name.as_str()).map_err(Failure::unavailable)?;
     logging::announce(&format!(
         "scheduler {name} follows the schedules of {}",
         ledger.origin()

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobs::{Scheduler, Worker, WorkerOptions};
+use jobs::{Scheduler, Tools, Worker, WorkerOptions};
 use ledger::{Ledger, Role, Witnessing};
+use server::Thresholds;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::edge::EdgeArgs;
@@ -19,9 +20,10 @@ use crate::location::LocationArgs;
 use crate::logging;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
+use crate::settings::{MOVED_WATCH, Parts};
 use crate::traces;
 use crate::vanishing;
-use crate::work::{WorkArgs, name};
+use crate::work::{WorkArgs, adjust, name};
 
 /// How long closing the ledger may take once requests are done, an outage of its database included.
 const CLOSING: Duration = Duration::from_secs(15);
@@ -118,29 +120,16 @@ struct WitnessArgs {
 /// What is looked at while runs train.
 #[derive(Debug, clap::Args)]
 struct WatchArgs {
-    /// Thresholds of the rules that watch over training, in JSON (docs/operations/watching.md); what it leaves out is as
-    /// by default
-    #[arg(long, value_name = "FILE", env = "RLHF_AUDIT_WATCH_SETTINGS")]
-    watch_settings: Option<PathBuf>,
+    /// Where thresholds were once
+    #[arg(long, value_name = "FILE", hide = true, value_parser = moved)]
+    watch_settings: Option<String>,
     /// Do not watch over training: no findings are raised
-    #[arg(long, env = "RLHF_AUDIT_NO_WATCH", conflicts_with = "watch_settings")]
+    #[arg(long, env = "RLHF_AUDIT_NO_WATCH")]
     no_watch: bool,
 }
 
-impl WatchArgs {
-    fn settings(&self) -> Result<Option<server::WatchSettings>, Failure> {
-        if self.no_watch {
-            return Ok(None);
-        }
-        let Some(path) = &self.watch_settings else {
-            return Ok(Some(server::WatchSettings::default()));
-        };
-        let bytes = std::fs::read(path)
-            .map_err(|e| Failure::unavailable(format!("cannot read {}: {e}", path.display())))?;
-        server::WatchSettings::from_json(&bytes)
-            .map(Some)
-            .map_err(|e| Failure::input(format!("{}: {e}", path.display())))
-    }
+fn moved(_: &str) -> Result<String, &'static str> {
+    Err(MOVED_WATCH)
 }
 
 impl WitnessArgs {
@@ -193,7 +182,7 @@ impl WitnessArgs {
     }
 }
 
-pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, parts: &Parts, json: bool) -> Result<Outcome, Failure> {
     start_logging(json);
     let address = SocketAddr::new(args.host, args.port);
     if args.no_auth && !address.ip().is_loopback() {
@@ -208,8 +197,8 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     };
     let edge = args.edge.options()?;
     let witness_interval = args.witnesses.interval()?;
-    let plan = args.work.plan()?;
-    let watch = args.watch.settings()?;
+    let plan = args.work.plan(parts)?;
+    let watch = (!args.watch.no_watch).then(|| Thresholds::new(parts.watch()));
     let ledger = if args.location.exists()? {
         args.location.open_with(options)?
     } else {
@@ -226,7 +215,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             .with_hint("stop what listens there, or choose another port with --port")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
-    let (tools, plans) = plan.tools(&ledger, args.tsa.as_deref())?;
+    let tools = plan.tools(&ledger, args.tsa.as_deref())?;
     let options = server::Options {
         queue: Some(tools.queue.clone()),
         no_auth: args.no_auth,
@@ -239,15 +228,20 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     };
     let tls = options.tls.clone();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let reloading = Arc::clone(&ledger);
-    on_hangup(move |cli| again(cli, &reloading, tls.as_ref()))?;
+    let running = Running {
+        ledger: Arc::clone(&ledger),
+        tools: Arc::clone(&tools),
+        thresholds: options.watch.clone(),
+        tls,
+    };
+    on_hangup(move |cli| running.again(cli))?;
     let metrics = args.edge.metrics_listener()?;
     let timestamps = authority
         .map(|authority| ledger.timestamp_every(args.tsa_interval, Box::new(authority)))
         .transpose()
         .map_err(ledger_failure)?;
     let scheduler = (!args.no_scheduler)
-        .then(|| Scheduler::start(&tools, name(), plans))
+        .then(|| Scheduler::start(&tools, name()))
         .transpose()
         .map_err(Failure::unavailable)?;
     let worker = (args.workers > 0)
@@ -305,16 +299,30 @@ fn end_within(bound: Duration) {
     });
 }
 
-/// What may change in a server that runs: the first admin's token, from its file, and the certificate.
-fn again(cli: &crate::Cli, ledger: &Ledger, tls: Option<&server::Tls>) {
-    let crate::Command::Serve(args) = &cli.command else {
-        return;
-    };
-    if let Err(error) = first_admin(args, ledger) {
-        tracing::error!(%error, "the admin's token stays as it was");
-    }
-    if let Some(tls) = tls {
-        args.edge.renew(tls);
+/// What may change in a server that runs.
+struct Running {
+    ledger: Arc<Ledger>,
+    tools: Arc<Tools>,
+    thresholds: Option<Thresholds>,
+    tls: Option<server::Tls>,
+}
+
+impl Running {
+    /// The configuration was read again: the first admin's token, from its file, the certificate, and the file's tables.
+    fn again(&self, cli: &crate::Cli) {
+        let crate::Command::Serve(args) = &cli.command else {
+            return;
+        };
+        if let Err(error) = first_admin(args, &self.ledger) {
+            tracing::error!(%error, "the admin's token stays as it was");
+        }
+        adjust(&self.tools, &cli.parts);
+        if let Some(thresholds) = &self.thresholds {
+            thresholds.replace(cli.parts.watch());
+        }
+        if let Some(tls) = &self.tls {
+            args.edge.renew(tls);
+        }
     }
 }
 
@@ -368,12 +376,17 @@ fn first_admin(args: &Args, ledger: &Ledger) -> Result<(), Failure> {
         (None, None) => None,
     };
     if let Some(token) = given {
-        ledger
+        let known = ledger.tokens().map_err(ledger_failure)?;
+        let token = ledger
             .add_token(&token, "admin from configuration", Role::Admin, None)
             .map_err(|e| {
                 Failure::input(e)
                     .with_hint("a token is rat_ and 43 characters of base64url: 256 random bits")
             })?;
+        if !known.iter().any(|known| known.id == token.id) {
+            let by = "the operator";
+            tracing::info!(target: "audit", change = "created", role = "admin", token = token.id, by, "access changed");
+        }
     } else if !args.no_auth && ledger.tokens().map_err(ledger_failure)?.is_empty() {
         let (token, _) = ledger
             .create_token("first admin", Role::Admin, None)

@@ -1,5 +1,6 @@
 //! `rlhf-audit worker`: does jobs, beside servers that share a database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jobs::{Worker, WorkerOptions};
@@ -7,13 +8,15 @@ use ledger::Ledger;
 
 use crate::commands::serve::start_logging;
 use crate::duration::duration;
+use crate::hangup::on_hangup;
 use crate::location::LocationArgs;
 use crate::logging;
 use crate::operation::OperationArgs;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{ledger_failure, ledger_options};
+use crate::settings::Parts;
 use crate::stop::Stop;
-use crate::work::{WorkArgs, name, shared_failure};
+use crate::work::{WorkArgs, adjust, name, shared_failure};
 
 /// How often it is looked whether the ledger still works.
 const LOOK: Duration = Duration::from_millis(200);
@@ -41,12 +44,12 @@ pub(crate) struct Args {
     tsa: Option<String>,
 }
 
-pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
+pub(crate) fn run(args: &Args, parts: &Parts, json: bool) -> Result<Outcome, Failure> {
     start_logging(json);
-    let plan = args.work.plan()?;
+    let plan = args.work.plan(parts)?;
     let ledger =
         Ledger::open_at(&args.location.location(), ledger_options()).map_err(shared_failure)?;
-    let (tools, _) = plan.tools(&ledger, args.tsa.as_deref())?;
+    let tools = plan.tools(&ledger, args.tsa.as_deref())?;
     let options = WorkerOptions {
         threads: args.threads.into(),
         lease: args.lease,
@@ -55,6 +58,8 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     };
     let operation = args.operation.start(&ledger, &tools.queue)?;
     let stop = Stop::listen()?;
+    let adjusted = Arc::clone(&tools);
+    on_hangup(move |cli| adjust(&adjusted, &cli.parts))?;
     let worker = Worker::start(&tools, &options).map_err(Failure::unavailable)?;
     logging::announce(&format!(
         "worker {} does jobs of {}",

@@ -7,6 +7,8 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroU64, NonZeroUsize};
 use clap::builder::ValueParser;
 use clap::{Arg, ArgAction, Command};
 
+use super::parts::Parts;
+
 /// What all variables but a few begin with.
 const PREFIX: &str = "RLHF_AUDIT_";
 /// The variable that names the file itself.
@@ -68,7 +70,8 @@ impl Keys {
 
     /// The known name that is most like this one, if one is.
     pub(crate) fn nearest(&self, name: &str) -> Option<&str> {
-        nearest(name, self.0.keys().map(String::as_str))
+        let options = self.0.keys().map(String::as_str);
+        nearest(name, options.chain(Parts::NAMES))
     }
 
     /// The known variable that is most like this one, if one is.
@@ -77,7 +80,8 @@ impl Keys {
     }
 }
 
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The known name that is most like this one, if one is.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let alike = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
     alike
         .filter(|(alike, _)| *alike >= 0.6)

@@ -9,6 +9,7 @@ use clap::{Arg, Command};
 use toml::{Table, Value};
 
 use super::keys::{Key, Keys, Shape};
+use super::parts::Parts;
 use crate::outcome::Failure;
 
 /// Where the file is looked for that nobody names, in this order.
@@ -20,11 +21,21 @@ pub(crate) const FROM_ENVIRONMENT: [&str; 3] = [
     "RLHF_AUDIT_LOG",
 ];
 
+/// Keys that were files of their own once, and where what they held is now.
+const MOVED: [(&str, &str); 2] = [("jobs-config", MOVED_JOBS), ("watch-settings", MOVED_WATCH)];
+/// For `--jobs-config`.
+pub(crate) const MOVED_JOBS: &str = "schedules, webhooks and mail are tables of the configuration file: [[schedule]], [[webhook]], [[mail]], [patience]";
+/// For `--watch-settings`.
+pub(crate) const MOVED_WATCH: &str =
+    "thresholds of the watch are the table [watch] of the configuration file";
+
 /// Values by the key they are for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     /// The file they come from.
     pub(crate) path: Option<PathBuf>,
+    /// Its tables.
+    pub(crate) parts: Parts,
     given: BTreeMap<String, Given>,
 }
 
@@ -79,6 +90,7 @@ impl Settings {
         };
         let mut settings = Self {
             path,
+            parts: Parts::default(),
             given: BTreeMap::new(),
         };
         if let Some(path) = settings.path.clone() {
@@ -138,8 +150,21 @@ impl Settings {
             }
         };
         let from = format!("file {}", path.display());
+        let (parts, table): (Table, Table) = table
+            .into_iter()
+            .partition(|(name, _)| Parts::NAMES.contains(&name.as_str()));
+        match Parts::read(&parts) {
+            Ok(parts) => self.parts = parts,
+            Err(wrong) => faults.all.extend(wrong),
+        }
         for (name, value) in &table {
             let Some(key) = keys.get(name) else {
+                if let Some((_, place)) = MOVED.iter().find(|(moved, _)| moved == name) {
+                    faults
+                        .all
+                        .push(format!("there is no `{name}` any more: {place}"));
+                    continue;
+                }
                 let nearest = keys.nearest(name);
                 let nearest = nearest.map(|nearest| format!("; did you mean `{nearest}`?"));
                 let nearest = nearest.unwrap_or_default();
@@ -165,6 +190,12 @@ impl Settings {
 
     /// Secrets in files that the environment names, and what they take the place of.
     fn take_environment(&mut self, keys: &Keys, faults: &mut Faults) {
+        for (name, place) in MOVED {
+            let variable = format!("RLHF_AUDIT_{}", name.to_uppercase().replace('-', "_"));
+            if set(&variable).is_some() {
+                faults.all.push(format!("{variable} is set: {place}"));
+            }
+        }
         for key in keys.iter() {
             let Some(variable) = set(&key.variable) else {
                 continue;

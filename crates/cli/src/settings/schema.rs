@@ -3,20 +3,22 @@
 use serde_json::{Map, Value, json};
 
 use super::keys::{Key, Keys, Shape};
+use super::parts::Parts;
 
 /// The schema; what is generated from it is docs/spec/configuration.schema.json.
 pub(crate) fn schema(keys: &Keys) -> Value {
-    let properties: Map<String, Value> = keys
-        .iter()
-        .map(|key| (key.name.clone(), property(key)))
-        .collect();
+    let options = keys.iter().map(|key| (key.name.clone(), property(key)));
+    let mut parts = Parts::schema();
+    let tables = parts["properties"].as_object_mut().map(std::mem::take);
+    let properties: Map<String, Value> = options.chain(tables.unwrap_or_default()).collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "rlhf-audit.toml",
-        "description": "The configuration file of rlhf-audit. Each key is an option; the environment and the command line come before it.",
+        "description": "The configuration file of rlhf-audit. Each key is an option, but for the tables; the environment and the command line come before it.",
         "type": "object",
         "additionalProperties": false,
         "properties": properties,
+        "$defs": parts["$defs"].take(),
     })
 }
 

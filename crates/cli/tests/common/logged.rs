@@ -32,11 +32,12 @@ impl Logged {
         };
         eventually("the server says where it listens", || {
             let log = server.log();
-            let Some((_, rest)) = log.split_once("on http://") else {
+            let Some((_, rest)) = log.split_once(" on http") else {
                 return false;
             };
-            server.url = format!("http://{}", rest.split_whitespace().next().unwrap());
-            true
+            let rest = rest.split_whitespace().next();
+            server.url = format!("http{}", rest.unwrap_or_default());
+            server.url.contains("://")
         });
         server
     }

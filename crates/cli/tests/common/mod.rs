@@ -7,6 +7,7 @@ pub(crate) mod load;
 pub(crate) mod logged;
 pub(crate) mod rewards;
 pub(crate) mod spool;
+pub(crate) mod told;
 pub(crate) mod trainer;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -53,7 +54,6 @@ impl Desk {
             "RLHF_AUDIT_DATABASE_URL",
             "RLHF_AUDIT_OBJECTS",
             "RLHF_AUDIT_REDIS_URL",
-            "RLHF_AUDIT_JOBS_CONFIG",
             "RLHF_AUDIT_WORKERS",
             "PORT",
             "RLHF_AUDIT_WITNESS_POLICY",
@@ -67,6 +67,8 @@ impl Desk {
             "RLHF_AUDIT_METRICS_LISTEN",
             "RLHF_AUDIT_REQUIRE_APPROVAL",
             "RLHF_AUDIT_EPHEMERAL",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
         ] {
             command.env_remove(variable);
         }

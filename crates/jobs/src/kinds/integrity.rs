@@ -173,6 +173,7 @@ fn conclude(attempt: &Attempt<'_>, payload: &Payload) -> Result<Value, Fault> {
     let mut standing = Standing {
         verified: next * RANGE,
         size: looked_to,
+        found: before.found,
         broken: before
             .broken
             .iter()
@@ -191,7 +192,9 @@ fn conclude(attempt: &Attempt<'_>, payload: &Payload) -> Result<Value, Fault> {
             None if recorded < MOST_INCIDENTS => {
                 recorded += 1;
                 attempt.progress(attempt.job.done, attempt.job.total)?;
-                tell(attempt, payload.since, fault)?
+                let index = tell(attempt, payload.since, fault)?;
+                standing.found += 1;
+                index
             }
             // The next check tells of it.
             None => continue,

@@ -40,7 +40,7 @@ impl Kind for Notification {
     }
 
     fn is_possible(&self, tools: &Tools) -> bool {
-        !tools.targets.is_empty()
+        !tools.settings().targets.is_empty()
     }
 
     fn may_be_asked_for(&self) -> bool {
@@ -49,7 +49,8 @@ impl Kind for Notification {
 
     fn make(&self, attempt: &Attempt<'_>) -> Result<Value, Fault> {
         let payload: Payload = attempt.payload()?;
-        let mut targets = attempt.tools.targets.iter();
+        let settings = attempt.tools.settings();
+        let mut targets = settings.targets.iter();
         let target = targets.find(|target| target.name() == payload.target);
         let Some(target) = target else {
             return Err(Fault::Retry(format!(

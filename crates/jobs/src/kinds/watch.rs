@@ -144,7 +144,7 @@ fn checkpoint(attempt: &Attempt<'_>, seen: &mut Seen, now: i64) -> Result<u64, F
         seen.unpublished = None;
         return Ok(0);
     }
-    let patience = millis(tools.patience.checkpoint);
+    let patience = millis(tools.settings().patience.checkpoint);
     if !lasts(&mut seen.unpublished, published, now, patience) {
         return Ok(0);
     }
@@ -173,7 +173,7 @@ fn cosignature(attempt: &Attempt<'_>, seen: &mut Seen, now: i64) -> Result<u64, 
         seen.uncosigned = None;
         return Ok(0);
     }
-    let patience = millis(tools.patience.cosignature);
+    let patience = millis(tools.settings().patience.cosignature);
     if !lasts(&mut seen.uncosigned, cosigned, now, patience) {
         return Ok(0);
     }

@@ -8,6 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use record::Timestamp;
 use serde_json::json;
 use sha2::Sha256;
+use ureq::tls::{RootCerts, TlsConfig};
 use zeroize::Zeroizing;
 
 use super::{Message, NotifyError};
@@ -70,8 +71,11 @@ impl Webhook {
         })
         .to_string();
         let seconds = now.0.div_euclid(1_000_000).to_string();
+        // The authorities that the system trusts, or `SSL_CERT_FILE` names.
+        let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
         let agent = ureq::Agent::new_with_config(
             ureq::Agent::config_builder()
+                .tls_config(tls.build())
                 .timeout_global(Some(PATIENCE))
                 .http_status_as_error(false)
                 .max_redirects(0)

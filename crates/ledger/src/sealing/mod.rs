@@ -197,7 +197,15 @@ impl Sealing {
             .collect()
     }
 
-    fn open_value(&self, leaf: &Hash, sealed: &Sealed<'_>) -> Result<SealedState, String> {
+    /// Opens one value.
+    ///
+    /// # Errors
+    /// A sentence, if its key cannot be read.
+    pub(crate) fn open_value(
+        &self,
+        leaf: &Hash,
+        sealed: &Sealed<'_>,
+    ) -> Result<SealedState, String> {
         let Some(cipher) = self.key_by_id(&sealed.key_id)? else {
             return Ok(SealedState::Erased);
         };

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use record::Timestamp;
 use tlog::{Policy, VerifierKey};
+use ureq::tls::{RootCerts, TlsConfig};
 
 /// A witness that does not answer is asked at least this often.
 const LONGEST_REST: Duration = Duration::from_secs(10);
@@ -79,7 +80,10 @@ pub(super) fn of(policy: &Policy, origin: &str) -> Vec<Witness> {
 }
 
 fn agent() -> ureq::Agent {
+    // The authorities that the system trusts, or `SSL_CERT_FILE` names.
+    let tls = TlsConfig::builder().root_certs(RootCerts::PlatformVerifier);
     ureq::Agent::config_builder()
+        .tls_config(tls.build())
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::schema::{fields, words};
 use super::{escape, prose};
+use crate::words::either;
 
 const STYLE: &str = include_str!("style.css");
 
@@ -193,7 +194,7 @@ fn who(operation: &Value) -> String {
     if roles.is_empty() {
         "Public: no token needed.".to_owned()
     } else {
-        format!("Needs a token with the role {}.", roles.join(" or "))
+        format!("Needs a token with the role {}.", either(&roles))
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::{escape, prose};
+use crate::words::either;
 
 /// A schema in a few words, with links to the named ones.
 pub(super) fn words(schema: &Value) -> String {
@@ -14,7 +15,7 @@ pub(super) fn words(schema: &Value) -> String {
     for alternatives in ["oneOf", "anyOf"] {
         if let Some(options) = schema[alternatives].as_array() {
             let words: Vec<String> = options.iter().map(words).collect();
-            return words.join(" or ");
+            return either(&words);
         }
     }
     if let Some(options) = schema["enum"].as_array() {
@@ -22,7 +23,7 @@ pub(super) fn words(schema: &Value) -> String {
             .iter()
             .map(|o| format!("<code>{}</code>", escape(&o.to_string())))
             .collect();
-        return options.join(" or ");
+        return either(&options);
     }
     let mut text = match &schema["type"] {
         Value::Array(types) => types

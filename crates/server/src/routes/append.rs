@@ -118,13 +118,13 @@ where
     let light = bytes.len() <= INLINE_BYTES && !SLOW.iter().any(slow);
     let alone = state.appends().is_alone() && state.ledger().is_resting();
     let ticket = if light && !alone {
-        let submissions = read(form, &bytes, published)?;
+        let submissions = read(state, arrived, form, &bytes, published)?;
         state.ledger().submit(&submissions, principal)?
     } else if light {
         // Nobody is writing or about to: this thread writes, and spares the sender two changes of thread. With several
         // senders that would be one change for each, and groups of one.
         tokio::task::block_in_place(|| -> Result<_, Problem> {
-            let submissions = read(form, &bytes, published)?;
+            let submissions = read(state, arrived, form, &bytes, published)?;
             Ok(state.ledger().submit_blocking(&submissions, principal)?)
         })?
     } else {
@@ -132,7 +132,7 @@ where
         let submitted = tokio::task::spawn_blocking(move || -> Result<_, Problem> {
             // Room is given back once the bytes are, also where the sender has gone.
             let _taken = taken;
-            let submissions = read(form, &bytes, published)?;
+            let submissions = read(&state, arrived, form, &bytes, published)?;
             Ok(state.ledger().submit(&submissions, &principal)?)
         });
         submitted
@@ -183,7 +183,13 @@ impl Form {
     }
 }
 
-fn read(form: Form, bytes: &[u8], published: bool) -> Result<Vec<Submission<&[u8]>>, Problem> {
+fn read<'a>(
+    state: &State,
+    arrived: Instant,
+    form: Form,
+    bytes: &'a [u8],
+    published: bool,
+) -> Result<Vec<Submission<&'a [u8]>>, Problem> {
     let submissions = match form {
         Form::One => lines::one(bytes)?,
         Form::Lines => lines::many(bytes)?,
@@ -198,6 +204,7 @@ fn read(form: Form, bytes: &[u8], published: bool) -> Result<Vec<Submission<&[u8
             ),
         ));
     }
+    state.metrics().accepted(arrived.elapsed());
     Ok(submissions)
 }
 

@@ -1,11 +1,11 @@
 //! GET /metrics.
 
 use axum::extract::State as Extracted;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 
 use crate::jobs::JobNumbers;
-use crate::metrics::{LedgerNumbers, MEDIA_TYPE};
+use crate::metrics::{LedgerNumbers, format};
 use crate::problem::Problem;
 use crate::state::State;
 
@@ -15,10 +15,11 @@ use crate::state::State;
     path = "/metrics",
     operation_id = "readMetrics",
     tag = "Operation",
-    responses((status = 200, description = "OpenMetrics text", body = String, content_type = "application/openmetrics-text")),
+    responses((status = 200, description = "OpenMetrics text; with `Accept: text/plain` Prometheus' older format", body = String, content_type = "application/openmetrics-text")),
 )]
 pub(crate) async fn metrics(
     Extracted(state): Extracted<State>,
+    headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     let status = state.ledger().status();
     let (groups, group_records) = state.groups(&status);
@@ -43,10 +44,11 @@ pub(crate) async fn metrics(
     // A database that does not answer is seen elsewhere; the other numbers are shown all the same.
     if let Ok(numbers) = state.queue(JobNumbers::of).await {
         state.metrics().jobs().set(&numbers);
+        state.metrics().integrity_found(numbers.integrity_found());
     }
     let text = state
         .metrics()
         .encode(&numbers)
         .map_err(|error| Problem::internal(&error))?;
-    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], text))
+    Ok(format::answer(&headers, text))
 }

@@ -2,7 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
+
+use testkit::services;
+use ureq::http::Request;
 
 use crate::support::Server;
 
@@ -158,7 +163,9 @@ fn a_scrape_has_the_types_and_labels_of_the_page_and_counts_what_happens() {
         r#"rlhf_audit_records_sequenced_total{kind="run.started"} 1"#,
         r#"rlhf_audit_records_sequenced_total{kind="metric.logged"} 1"#,
         r"rlhf_audit_active_runs 1",
-        r"rlhf_audit_integrity_failures_total 0",
+        r#"rlhf_audit_integrity_failures_total{by="request"} 0"#,
+        r#"rlhf_audit_integrity_failures_total{by="check"} 0"#,
+        r#"rlhf_audit_append_stage_duration_seconds_count{stage="cosigned"} 0"#,
         r"rlhf_audit_accepting 1",
         &format!(r#"rlhf_audit_exported_bytes_total{{what="bundle"}} {bytes}"#),
     ] {
@@ -182,7 +189,61 @@ fn damage_that_a_reader_meets_is_counted() {
     assert_eq!(answer.status, 500, "{}", answer.text());
     let text = server.ask("get", "/metrics", None, None).text();
     assert!(
-        text.contains("rlhf_audit_integrity_failures_total 1"),
+        text.contains("rlhf_audit_integrity_failures_total{by=\"request\"} 1"),
         "{text}"
     );
+}
+
+/// What Prometheus' own tool says of a text in its older format, which is the one it reads.
+fn checked(text: &[u8]) -> (bool, String) {
+    let mut promtool = Command::new(services::promtool())
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(text).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+#[test]
+fn prometheus_has_nothing_to_say_against_them() {
+    let server = Server::start();
+    let mut stream = server.open_run("measured", &server.producer);
+    stream.draft();
+    server.take(&mut stream);
+    server.published();
+    let scrape = |accept: &str| {
+        let request = Request::get(format!("{}/metrics", server.url)).header("accept", accept);
+        server.run(request.body(()).unwrap())
+    };
+    let plain = scrape("text/plain;version=0.0.4");
+    assert!(plain.header("content-type").starts_with("text/plain"));
+    let (good, said) = checked(&plain.body);
+    assert!(good && said.is_empty(), "{said}\nof\n{}", plain.text());
+    // As Prometheus asks since 2.5, and who asks for nothing.
+    for accept in [
+        "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+        "*/*",
+    ] {
+        let answer = scrape(accept);
+        assert!(
+            answer
+                .header("content-type")
+                .starts_with("application/openmetrics-text")
+        );
+        assert!(answer.text().ends_with("# EOF\n"));
+    }
+    // The same numbers, and a tool that would have said something.
+    let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    assert_eq!(samples(&plain.text()), samples(&scrape("*/*").text()));
+    let (good, said) =
+        checked(b"# TYPE rlhf_audit_http_requests counter\nrlhf_audit_http_requests 1\n");
+    assert!(!good && said.contains("_total"), "{said}");
 }

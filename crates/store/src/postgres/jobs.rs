@@ -35,12 +35,14 @@ macro_rules! mine {
 
 const ONE: &str = concat!("SELECT ", columns!(), " FROM jobs WHERE id = $1");
 const LAST: &str = "SELECT last FROM schedules WHERE name = $1";
+/// What a lost worker had comes first: its turn was before that of all who still wait.
 const DUE: &str = concat!(
     "SELECT id, state FROM jobs WHERE ",
     open!(),
     " AND due <= ",
     now!(),
-    " AND kind = ANY($1::text[]) AND ($2::text IS NULL OR id = $2) ORDER BY due, id LIMIT 1"
+    " AND kind = ANY($1::text[]) AND ($2::text IS NULL OR id = $2)
+      ORDER BY state <> 'running', due, id LIMIT 1"
 );
 
 fn job(row: &Row) -> Result<JobRow, Fault> {

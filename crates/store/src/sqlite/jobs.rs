@@ -112,9 +112,11 @@ impl JobStore for SqliteMeta {
 
     fn claim_job(&self, claim: &Claim<'_>) -> Result<Option<JobRow>> {
         let kinds = format!("[\"{}\"]", claim.kinds.join("\",\""));
+        // What a lost worker had comes first: its turn was before that of all who still wait.
         let due = format!(
             "SELECT id, state FROM jobs WHERE {OPEN} AND due <= {NOW} AND (?2 IS NULL OR id = ?2)
-             AND kind IN (SELECT value FROM json_each(?1)) ORDER BY due, id LIMIT 1"
+             AND kind IN (SELECT value FROM json_each(?1))
+             ORDER BY state <> 'running', due, id LIMIT 1"
         );
         let found = |transaction: &Transaction<'_>| -> Result<Option<(String, String)>, Fault> {
             Ok(transaction

@@ -57,6 +57,8 @@ pub fn jobs<P, S: JobStore>(make: impl Fn() -> (P, S)) {
     let (_place, store) = make();
     lost_workers(&store);
     let (_place, store) = make();
+    lost_before_waiting(&store);
+    let (_place, store) = make();
     requeues(&store);
     let (_place, store) = make();
     keys(&store);
@@ -162,6 +164,24 @@ fn one_after_the_other(store: &impl JobStore) {
         Some(store.prune_jobs(0, 0).unwrap()).filter(|n| *n > 0)
     });
     assert_eq!((forgotten, store.job("1").unwrap()), (1, None));
+}
+
+/// A lost job does not wait behind what came later: with many in the queue that would be long.
+fn lost_before_waiting(store: &impl JobStore) {
+    store.add_job(&new("1", "check", "lost")).unwrap();
+    assert_eq!(claim(store, "frozen", 1).unwrap().id, "1");
+    for id in ["2", "3", "4"] {
+        store.add_job(&new(id, "check", id)).unwrap();
+    }
+    eventually("the lease is over", || {
+        let row = store.job("1").unwrap().unwrap();
+        let now = store.now().unwrap();
+        (row.due < now).then_some(())
+    });
+    let order: Vec<String> = (0..4)
+        .map(|_| claim(store, "other", LONG).unwrap().id)
+        .collect();
+    assert_eq!(order, ["1", "2", "3", "4"]);
 }
 
 /// Whoever says nothing loses its job to another, and cannot end it any more; in the last try it dies.

@@ -4,12 +4,14 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Command;
 
-use super::{Service, free_port, wait_until};
+use super::{Authority, Service, free_port, wait_until};
 
 /// A server of one's own, to be flushed, paused, stopped and started again.
 #[derive(Debug)]
 pub struct Redis {
     port: u16,
+    /// Certificate and key, where it speaks TLS.
+    tls: Option<[String; 3]>,
     service: Option<Service>,
 }
 
@@ -19,9 +21,27 @@ impl Redis {
     /// # Panics
     /// If it cannot be started; `scripts/needs.sh redis` installs it.
     pub fn start() -> Self {
+        Self::made(None)
+    }
+
+    /// Starts one that speaks TLS and nothing else, with the authority's certificate.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start) does.
+    pub fn start_with_tls(authority: &Authority) -> Self {
+        let path = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+        Self::made(Some([
+            path(authority.certificate()),
+            path(authority.key()),
+            path(authority.root()),
+        ]))
+    }
+
+    fn made(tls: Option<[String; 3]>) -> Self {
         for _ in 0..5 {
             let mut server = Self {
                 port: free_port().expect("a free port"),
+                tls: tls.clone(),
                 service: None,
             };
             if server.serve() {
@@ -33,7 +53,10 @@ impl Redis {
 
     /// Where clients connect to.
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        match &self.tls {
+            None => format!("redis://127.0.0.1:{}", self.port),
+            Some(_) => format!("rediss://localhost:{}", self.port),
+        }
     }
 
     /// Stops it.
@@ -77,17 +100,25 @@ impl Redis {
             .expect("mktemp runs");
         let dir = String::from_utf8_lossy(&made.stdout).trim().to_owned();
         let (port, log) = (self.port.to_string(), format!("{dir}/log"));
-        let command = [
-            "redis-server",
-            "--port",
-            &port,
-            "--bind",
-            "127.0.0.1",
-            "--save",
-            "",
-            "--dir",
-            &dir,
-        ];
+        let mut command = vec!["redis-server"];
+        match &self.tls {
+            None => command.extend(["--port", &port]),
+            Some([certificate, key, root]) => command.extend([
+                "--port",
+                "0",
+                "--tls-port",
+                &port,
+                "--tls-cert-file",
+                certificate,
+                "--tls-key-file",
+                key,
+                "--tls-ca-cert-file",
+                root,
+                "--tls-auth-clients",
+                "no",
+            ]),
+        }
+        command.extend(["--bind", "127.0.0.1", "--save", "", "--dir", &dir]);
         let Ok(service) = Service::start(&command, &dir, &log, "KILL") else {
             return false;
         };

@@ -14,7 +14,16 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
     let command = Cli::command();
     let keys = Keys::of(&command);
     let mut findings = match Settings::load(&command, patient.config.clone()) {
-        Ok(settings) => good(&settings, &keys),
+        Ok(settings) => {
+            let mut findings = good(&settings, &keys);
+            findings.extend(settings.parts.work().err().map(|failure| {
+                Finding::failed(
+                    failure.to_string(),
+                    "correct what the [[webhook]] or [[mail]] names",
+                )
+            }));
+            findings
+        }
         Err(faults) => {
             let place = faults
                 .path
