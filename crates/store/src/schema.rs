@@ -25,6 +25,7 @@ pub(crate) struct Step {
 }
 
 /// The version that has all of these steps.
+#[expect(clippy::cast_possible_wrap, reason = "there are a handful")]
 pub(crate) const fn version(steps: &[Step]) -> i64 {
     steps.len() as i64
 }
