@@ -68,6 +68,26 @@ faults: ## Let every system call of a server fail in turn, and account for every
 	@scripts/needs.sh cargo cc strace
 	FAULTS=all $(CARGO) test --locked -p rlhf-audit --test system_calls -- --nocapture
 
+# Two servers, three workers and a scheduler under load, killed in turn; older versions of the program.
+.PHONY: load upgrade ledger
+PREVIOUS ?=
+LEDGER ?=
+LOAD_SECONDS ?= 600
+
+load: ## Ten minutes under load with everything killed in turn: what is lost, how late, how large; writes reports/load.json
+	@scripts/needs.sh cargo cc postgres redis
+	$(CARGO) build --release --locked -p rlhf-audit
+	LOAD_SECONDS=$(LOAD_SECONDS) LOAD_BINARY=$(BUILT)/release/rlhf-audit $(CARGO) test --locked -p rlhf-audit --test load -- --nocapture
+
+upgrade: ## Write in turns with the previous version (PREVIOUS=<git reference>, the newest tag unless given), on every store
+	@scripts/needs.sh cargo cc postgres
+	binary=$$(scripts/previous.sh $(PREVIOUS)) && PREVIOUS_BINARY=$$binary $(CARGO) test --locked -p rlhf-audit --test upgrades -- --nocapture
+
+ledger: ## Keep a ledger as PREVIOUS writes it for the tests of upgrades: LEDGER=sqlite-<schema> or postgres-<schema>
+	@scripts/needs.sh cargo cc postgres
+	binary=$$(scripts/previous.sh $(PREVIOUS)) && LEDGER=$(LEDGER) REF=$(PREVIOUS) PREVIOUS_BINARY=$$binary \
+		$(CARGO) test --locked -p rlhf-audit --test upgrades -- --nocapture written_by
+
 lint: fmt deny typos ## Formatter, clippy, licences, spelling
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p rlhf-audit --no-default-features --features verify -- -D warnings

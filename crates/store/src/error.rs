@@ -166,15 +166,37 @@ pub enum StoreError {
         /// What the index covers.
         found: u64,
     },
-    /// The database was written by a newer version of this program.
-    #[error("{} has schema {found}, and this version knows up to {known}; use the newer rlhf-audit", .path.display())]
+    /// The database was changed by a newer version of this program, such that this one can no longer use it.
+    #[error(
+        "{} has schema {found}, made by {}, and programs that know schema {oldest} or newer can use it; this one ({}) \
+         knows up to {known}: start the version that made it or a newer one, or restore a backup from before the upgrade",
+        .path.display(), .program.as_deref().unwrap_or("a newer rlhf-audit"), crate::schema::PROGRAM
+    )]
     NewerSchema {
-        /// The database file.
+        /// The database.
         path: PathBuf,
         /// Its schema version.
         found: i64,
-        /// The newest schema this version knows.
+        /// The newest version that this program knows.
         known: i64,
+        /// The oldest version whose programs can use it.
+        oldest: i64,
+        /// Who made it, where the database says so.
+        program: Option<String>,
+    },
+    /// A step of the schema that older programs could not live with, while some of them use the database. Nothing was
+    /// changed.
+    #[error(
+        "{server} cannot be brought to schema {to} while older programs use it, which could not read what they would find \
+         ({others}): stop every older server, worker and scheduler of this ledger, then start this one again"
+    )]
+    SchemaInUse {
+        /// The database.
+        server: String,
+        /// The version of the step.
+        to: i64,
+        /// Their connections.
+        others: String,
     },
     /// The database holds what was never written.
     #[error(

@@ -25,6 +25,7 @@ mod net;
 pub mod objects;
 mod postgres;
 mod rows;
+mod schema;
 mod spans;
 mod sqlite;
 #[cfg(any(test, feature = "suite"))]

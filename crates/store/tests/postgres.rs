@@ -328,7 +328,7 @@ fn what_cannot_be_opened_says_why() {
             error,
             StoreError::NewerSchema {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             }
         ),

@@ -21,12 +21,15 @@ use tlog::{EntryBundle, TileLevel, TreeSize};
 /// A working directory in which the command runs as a user would run it.
 pub(crate) struct Desk {
     pub(crate) dir: tempfile::TempDir,
+    /// The program under test; another version of it where one is held against the other.
+    pub(crate) binary: PathBuf,
 }
 
 impl Desk {
     pub(crate) fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
+            binary: env!("CARGO_BIN_EXE_rlhf-audit").into(),
         }
     }
 
@@ -42,7 +45,7 @@ impl Desk {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rlhf-audit"));
+        let mut command = Command::new(&self.binary);
         command.args(args).current_dir(self.dir.path());
         for variable in [
             "RLHF_AUDIT_DATA_DIR",

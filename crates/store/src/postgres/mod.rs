@@ -33,6 +33,7 @@ pub use journal::PgJournal;
 
 use crate::error::{Result, StoreError};
 use crate::net::{Net, pause_after};
+use crate::schema::Step;
 use error::Sorted;
 use pool::Pool;
 use session::Session;
@@ -83,12 +84,13 @@ impl Postgres {
     ///
     /// # Errors
     /// [`BadConfig`](StoreError::BadConfig) for options that cannot be; [`NewerSchema`](StoreError::NewerSchema) if a
-    /// newer version of this program was here; [`Unavailable`](StoreError::Unavailable) if it does not answer.
+    /// newer version of this program has changed the tables such that this one can no longer use them;
+    /// [`SchemaInUse`](StoreError::SchemaInUse) if this one would, under an older one that runs; [`Unavailable`](StoreError::Unavailable) if it does not answer.
     pub fn open(options: &PgOptions) -> Result<Self> {
-        Self::open_on(Arc::new(Net::new()?), options)
+        Self::open_with(Arc::new(Net::new()?), options, &schema::STEPS)
     }
 
-    pub(crate) fn open_on(net: Arc<Net>, options: &PgOptions) -> Result<Self> {
+    fn open_with(net: Arc<Net>, options: &PgOptions, steps: &'static [Step]) -> Result<Self> {
         let database = Self(Arc::new(Shared {
             net,
             pool: Pool::new(options)?,
@@ -97,8 +99,9 @@ impl Postgres {
         }));
         let schema = options.schema.clone();
         database.run("bring the schema up to date", move |session| {
-            schema::migrate(session, schema.clone())
+            schema::migrate(session, schema.clone(), steps)
         })?;
+        database.0.pool.opened();
         Ok(database)
     }
 

@@ -1,5 +1,6 @@
 //! Connections: a few are kept, and no more than allowed are open.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub(super) struct Pool {
     tls: MakeRustlsConnect,
     server: String,
     schema: String,
+    /// The tables are there and known.
+    opened: AtomicBool,
     idle: Mutex<Vec<Arc<Session>>>,
     allowed: Arc<Semaphore>,
 }
@@ -45,6 +48,7 @@ impl Pool {
             config: target.config,
             server: target.server,
             schema: options.schema.clone(),
+            opened: AtomicBool::new(false),
             idle: Mutex::default(),
             allowed: Arc::new(Semaphore::new(options.connections.max(1))),
         })
@@ -52,6 +56,11 @@ impl Pool {
 
     pub(super) fn server(&self) -> &str {
         &self.server
+    }
+
+    /// From here on, each new connection looks whether the tables are still those that this program knows.
+    pub(super) fn opened(&self) {
+        self.opened.store(true, Ordering::Release);
     }
 
     pub(super) async fn take(&self) -> Result<Lent<'_>, Fault> {
@@ -106,6 +115,9 @@ impl Pool {
         });
         let mut session = Session::new(client, driver.abort_handle(), &self.server);
         session.set_up(&self.schema, idle_millis).await?;
+        if self.opened.load(Ordering::Acquire) {
+            super::schema::still_known(&session, &self.schema).await?;
+        }
         Ok(session)
     }
 

@@ -15,7 +15,7 @@ use crate::error::StoreError;
 /// How long a connection may take to be made, to one host.
 pub(super) const CONNECT: Duration = Duration::from_secs(3);
 /// How long a statement waits for a lock.
-const LOCK_MILLIS: u32 = 3000;
+pub(super) const LOCK_MILLIS: u32 = 3000;
 /// How long a statement may take; the largest is a round of the index, or clearing it.
 const STATEMENT_MILLIS: u32 = 20_000;
 /// After that, what was asked is given up here as well: the server, or the way to it, hangs.
@@ -49,6 +49,7 @@ impl Session {
     /// Sets the session up for the tables in `schema`, losing its transaction when it does nothing for `idle_millis`: so
     /// does a process that was frozen. A commit is durable, or more than that if the server is set up so.
     pub(super) async fn set_up(&mut self, schema: &str, idle_millis: u32) -> Result<(), Fault> {
+        let mark = super::schema::mark(schema);
         let settings = format!(
             "SET search_path = \"{schema}\", pg_catalog;
              SET lock_timeout = {LOCK_MILLIS};
@@ -56,6 +57,7 @@ impl Session {
              SET idle_in_transaction_session_timeout = {idle_millis};
              SET default_transaction_isolation = 'read committed';
              SET client_min_messages = warning;
+             {mark}
              SELECT set_config('synchronous_commit', 'on', false)
              WHERE current_setting('synchronous_commit') <> 'remote_apply';"
         );

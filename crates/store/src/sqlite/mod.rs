@@ -41,8 +41,8 @@ impl SqliteMeta {
     /// Opens the database, makes it if it is missing, and brings an older schema up to date.
     ///
     /// # Errors
-    /// [`NewerSchema`](StoreError::NewerSchema) if a newer version of this program has written it; otherwise as the
-    /// database fails.
+    /// [`NewerSchema`](StoreError::NewerSchema) if a newer version of this program has changed it such that this one can
+    /// no longer use it; otherwise as the database fails.
     pub fn open(path: &Path) -> Result<Self> {
         let failed = |error| sort(path, "open the database", error);
         // SQLite would make it readable for everybody; its log and shared memory take the same mode.
@@ -58,7 +58,7 @@ impl SqliteMeta {
         writer
             .execute_batch("PRAGMA journal_mode = WAL; PRAGMA secure_delete = ON; PRAGMA wal_autocheckpoint = 4000;")
             .map_err(failed)?;
-        schema::migrate(path, &mut writer)?;
+        schema::migrate(path, &mut writer, &schema::STEPS)?;
         // The log's name has to be durable before the first commit in it is. SQLite syncs it too, and does not mind if
         // that fails.
         sync_dir(

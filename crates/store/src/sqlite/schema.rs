@@ -2,14 +2,33 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::sort;
-use crate::error::{Result, StoreError};
+use crate::error::Result;
+use crate::schema::{Found, PROGRAM, Step};
 
-/// Each step brings the schema one version up; steps are never changed once released.
-const STEPS: [&str; 3] = [
-    "
+/// See [`Step`] for what may change, and how.
+pub(super) const STEPS: [Step; 4] = [
+    Step {
+        sql: TABLES,
+        oldest: 1,
+    },
+    Step {
+        sql: LEASES,
+        oldest: 2,
+    },
+    Step {
+        sql: JOBS,
+        oldest: 3,
+    },
+    Step {
+        sql: HISTORY,
+        oldest: 3,
+    },
+];
+
+const TABLES: &str = "
     -- At most one row.
     CREATE TABLE checkpoint (
         id INTEGER PRIMARY KEY CHECK (id = 0),
@@ -61,12 +80,14 @@ const STEPS: [&str; 3] = [
         created INTEGER NOT NULL, expires INTEGER, revoked INTEGER
     );
     CREATE TABLE settings (name TEXT PRIMARY KEY, value BLOB NOT NULL);
-",
-    "
+";
+
+const LEASES: &str = "
     -- Until when, in milliseconds since 1970.
     CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, until INTEGER NOT NULL);
-",
-    "
+";
+
+const JOBS: &str = "
     -- What is to be done. Times are milliseconds since 1970; a running job's `due` is when its holder's lease runs out.
     CREATE TABLE jobs (
         id TEXT PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, once INTEGER NOT NULL, parent TEXT,
@@ -83,36 +104,143 @@ const STEPS: [&str; 3] = [
     ) WITHOUT ROWID;
     -- The last time of each schedule that was used.
     CREATE TABLE schedules (name TEXT PRIMARY KEY, last INTEGER NOT NULL);
-",
-];
+";
 
-/// Brings the file to the newest schema, each step in its own transaction.
-pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<()> {
-    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+const HISTORY: &str = "
+    -- Each step since there is this table, by which program and when.
+    CREATE TABLE schema_history (
+        version INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, program TEXT NOT NULL, at INTEGER NOT NULL
+    );
+";
+
+/// Brings the file to the newest of these schemas, each step in its own transaction. One that is newer and may be used is
+/// left as it is.
+pub(super) fn migrate(path: &Path, connection: &mut Connection, steps: &[Step]) -> Result<()> {
     let failed = |error| sort(path, "bring the schema up to date", error);
     loop {
         let step = connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(failed)?;
-        let found: i64 = step
-            .query_row("PRAGMA user_version", [], |row| row.get(0))
-            .map_err(failed)?;
-        if found > known {
-            return Err(StoreError::NewerSchema {
-                path: path.to_path_buf(),
-                found,
-                known,
-            });
-        }
-        let Some(sql) = usize::try_from(found)
-            .ok()
-            .and_then(|found| STEPS.get(found))
-        else {
+        let found = found(&step).map_err(failed)?;
+        let Some(next) = found.next(steps, path)? else {
             return Ok(());
         };
-        step.execute_batch(sql).map_err(failed)?;
-        step.pragma_update(None, "user_version", found + 1)
-            .map_err(failed)?;
+        take(&step, found.version + 1, next).map_err(failed)?;
         step.commit().map_err(failed)?;
+    }
+}
+
+fn take(transaction: &Transaction<'_>, version: i64, step: &Step) -> rusqlite::Result<()> {
+    transaction.execute_batch(step.sql)?;
+    transaction.pragma_update(None, "user_version", step.oldest)?;
+    if has_history(transaction)? {
+        transaction.execute(
+            "INSERT INTO schema_history (version, oldest, program, at) VALUES (?1, ?2, ?3, 1000 * unixepoch())",
+            (version, step.oldest, PROGRAM),
+        )?;
+    }
+    Ok(())
+}
+
+fn found(transaction: &Transaction<'_>) -> rusqlite::Result<Found> {
+    let oldest = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let bare = Found::bare(oldest);
+    if !has_history(transaction)? {
+        return Ok(bare);
+    }
+    let last = transaction.query_row(
+        "SELECT version, program FROM schema_history ORDER BY version DESC LIMIT 1",
+        [],
+        |row| {
+            Ok(Found {
+                version: row.get(0)?,
+                oldest,
+                program: row.get(1)?,
+            })
+        },
+    );
+    Ok(last.optional()?.unwrap_or(bare))
+}
+
+fn has_history(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
+    transaction
+        .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_history'")?
+        .exists([])
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::tempdir;
+
+    use super::*;
+    use crate::error::StoreError;
+    use crate::{SettingStore as _, SqliteMeta};
+
+    /// What a later program might add.
+    const ADDS: Step = Step {
+        sql: "ALTER TABLE settings ADD COLUMN note TEXT; CREATE TABLE more (id INTEGER PRIMARY KEY);",
+        oldest: 3,
+    };
+    /// And what it might change.
+    const CHANGES: Step = Step {
+        sql: "ALTER TABLE settings RENAME TO options;",
+        oldest: 6,
+    };
+
+    #[test]
+    fn what_only_adds_can_be_gone_back_from_and_what_changes_cannot() {
+        let dir = tempdir().unwrap();
+        let path = dir.path().join("ledger.sqlite");
+        SqliteMeta::open(&path)
+            .unwrap()
+            .kv_put("name", b"before")
+            .unwrap();
+        let mut raw = Connection::open(&path).unwrap();
+
+        let later: Vec<Step> = STEPS.iter().copied().chain([ADDS]).collect();
+        migrate(&path, &mut raw, &later).unwrap();
+        let older = SqliteMeta::open(&path).unwrap();
+        older.kv_put("name", b"after").unwrap();
+        older.kv_put("other", b"new").unwrap();
+        drop(older);
+        // Before there was a history, programs knew one number: theirs.
+        let number: i64 = raw
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(number, 3);
+        // And forward again: nothing is done twice.
+        migrate(&path, &mut raw, &later).unwrap();
+        let kept: Vec<u8> = raw
+            .query_row(
+                "SELECT value FROM settings WHERE name = 'name'",
+                [],
+                |row| row.get(0),
+            )
+            .unwrap();
+        assert_eq!(kept, b"after");
+
+        let latest: Vec<Step> = later.into_iter().chain([CHANGES]).collect();
+        migrate(&path, &mut raw, &latest).unwrap();
+        raw.execute(
+            "UPDATE schema_history SET program = 'rlhf-audit 9.1.0' WHERE version = 6",
+            [],
+        )
+        .unwrap();
+        let refused = SqliteMeta::open(&path).unwrap_err();
+        assert!(
+            matches!(
+                refused,
+                StoreError::NewerSchema {
+                    found: 6,
+                    known: 4,
+                    oldest: 6,
+                    ..
+                }
+            ),
+            "{refused:?}"
+        );
+        let said = refused.to_string();
+        assert!(said.contains("made by rlhf-audit 9.1.0"), "{said}");
+        assert!(said.contains("restore a backup from before"), "{said}");
     }
 }

@@ -18,6 +18,8 @@ pub struct Postgres {
     service: Option<Service>,
     /// Whether it speaks TLS.
     tls: bool,
+    /// Whether it survives a power loss, as one that is used does.
+    fsync: bool,
 }
 
 /// The server that all tests of this process share; each uses schemas of its own. It is not made for power losses:
@@ -36,7 +38,15 @@ impl Postgres {
     /// # Panics
     /// As [`postgres`] does.
     pub fn start() -> Self {
-        Self::made(false)
+        Self::made(false, false)
+    }
+
+    /// Starts a server whose commits reach the disk, as where it is measured.
+    ///
+    /// # Panics
+    /// As [`postgres`] does.
+    pub fn start_durable() -> Self {
+        Self::made(false, true)
     }
 
     /// Starts a server that speaks TLS, as `localhost`, with a certificate that [`authority`](Self::authority) signed.
@@ -44,10 +54,10 @@ impl Postgres {
     /// # Panics
     /// As [`postgres`] does.
     pub fn start_with_tls() -> Self {
-        Self::made(true)
+        Self::made(true, false)
     }
 
-    fn made(tls: bool) -> Self {
+    fn made(tls: bool, fsync: bool) -> Self {
         let bin = binaries();
         let dir = run("mktemp", &["-d", "/tmp/rlhf-audit-postgres.XXXXXX"]);
         let data = format!("{dir}/data");
@@ -70,6 +80,7 @@ impl Postgres {
             port: 0,
             service: None,
             tls,
+            fsync,
         };
         if tls {
             server.make_certificate();
@@ -198,6 +209,47 @@ impl Postgres {
             .to_owned()
     }
 
+    /// The database of `url` as `pg_dump` writes it, in SQL.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn dump(&self, url: &str) -> String {
+        let output = Command::new(self.bin.join("pg_dump"))
+            .args(["--no-owner", "--no-privileges", "-d", url])
+            .output()
+            .expect("pg_dump runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = String::from_utf8(output.stdout).expect("the database is in UTF-8");
+        // What another version of psql or the server does not know.
+        let portable = text.lines().filter(|line| {
+            !line.starts_with("\\restrict")
+                && !line.starts_with("\\unrestrict")
+                && !line.starts_with("SET transaction_timeout")
+        });
+        portable.flat_map(|line| [line, "\n"]).collect()
+    }
+
+    /// Reads a file that [`dump`](Self::dump) wrote into the database of `url`.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn load(&self, url: &str, file: &Path) {
+        let output = Command::new(self.bin.join("psql"))
+            .args(["-qAtX", "-v", "ON_ERROR_STOP=1", "-d", url, "-f"])
+            .arg(file)
+            .output()
+            .expect("psql runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
     fn serve(&mut self) -> bool {
         let (dir, port) = (self.dir.to_string_lossy(), self.port.to_string());
         let (data, log) = (format!("{dir}/data"), format!("{dir}/log"));
@@ -206,7 +258,7 @@ impl Postgres {
         command.extend([&*postgres, "-D", &data, "-p", &port, "-k", &dir]);
         for setting in [
             "listen_addresses=127.0.0.1",
-            "fsync=off",
+            if self.fsync { "fsync=on" } else { "fsync=off" },
             "max_connections=200",
             "shared_buffers=32MB",
         ] {
