@@ -266,7 +266,7 @@ impl Metrics {
         &self.findings
     }
 
-    /// The exposition text in OpenMetrics, with the ledger as it is now.
+    /// The exposition text in `OpenMetrics`, with the ledger as it is now.
     pub(crate) fn encode(&self, ledger: &LedgerNumbers) -> Result<String, fmt::Error> {
         let _one = self
             .scrape

@@ -79,9 +79,9 @@ impl Site {
         }
         let (database, redis_url) = (postgres.url(), redis.url());
         desk.ok(&["init", "--database-url", &database]);
-        fs::write(desk.path("jobs.toml"), JOBS).unwrap();
+        fs::write(desk.path("rlhf-audit.toml"), JOBS).unwrap();
         let shared = ["--database-url", &database, "--redis-url", &redis_url];
-        let scheduled = ["--jobs-config", "jobs.toml"];
+        let scheduled = ["--config", "rlhf-audit.toml"];
         let mut site = Self {
             desk,
             _postgres: postgres,

@@ -1,4 +1,4 @@
-//! The two formats of a scrape: OpenMetrics, and Prometheus' older text format (0.0.4) for those who ask for it.
+//! The two formats of a scrape: `OpenMetrics`, and Prometheus' older text format (0.0.4) for those who ask for it.
 
 use std::fmt::Write as _;
 
@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName};
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A scrape in the format that is asked for; OpenMetrics where nobody asks for one.
+/// A scrape in the format that is asked for; `OpenMetrics` where nobody asks for one.
 pub(crate) fn answer(
     headers: &HeaderMap,
     openmetrics: String,

@@ -30,18 +30,18 @@ impl Redis {
     /// As [`start`](Self::start) does.
     pub fn start_with_tls(authority: &Authority) -> Self {
         let path = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
-        Self::made(Some([
+        Self::made(Some(&[
             path(authority.certificate()),
             path(authority.key()),
             path(authority.root()),
         ]))
     }
 
-    fn made(tls: Option<[String; 3]>) -> Self {
+    fn made(tls: Option<&[String; 3]>) -> Self {
         for _ in 0..5 {
             let mut server = Self {
                 port: free_port().expect("a free port"),
-                tls: tls.clone(),
+                tls: tls.cloned(),
                 service: None,
             };
             if server.serve() {
