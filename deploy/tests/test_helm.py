@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -346,3 +347,29 @@ def test_stores_are_reached_by_our_own_pods_alone_and_ask_nobody() -> None:
     (asking,) = policies["audit-rlhf-audit-trail-egress"]["podSelector"]["matchExpressions"]
     assert asking["operator"] == "NotIn" and asking["values"] == ["postgres", "redis"]
     assert {port["port"] for rule in policies["audit-rlhf-audit-trail-app"]["ingress"] for port in rule["ports"]} == {"http"}
+
+
+def test_keys_on_a_volume_are_never_replaced_by_a_secrets(tmp_path: Path) -> None:
+    """The init container, run as it is but for its paths."""
+    spec = by_name(template({"keys": {"existingSecret": "mine"}}), "StatefulSet", "audit-rlhf-audit-trail")["spec"]["template"]["spec"]
+    (keys,) = spec["initContainers"]
+    mounted, data = tmp_path / "mounted", tmp_path / "data"
+    mounted.mkdir()
+    data.mkdir()
+    for name in ("log.ed25519", "deployment"):
+        (mounted / name).write_text(f"{name}\n")
+    script = keys["args"][0].replace("/run/secrets/keys", str(mounted)).replace("/data/keys", str(data / "keys"))
+
+    def run() -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*keys["command"], script], capture_output=True, text=True)
+
+    def made() -> dict[str, str]:
+        return {path.name: path.read_text() for path in (data / "keys").iterdir()}
+
+    assert run().returncode == run().returncode == 0
+    assert made() == {name: f"{name}\n" for name in ("log.ed25519", "deployment")}
+    assert {path.stat().st_mode & 0o777 for path in (data / "keys").iterdir()} == {0o600}
+    (mounted / "deployment").write_text("another\n")
+    refused = run()
+    assert refused.returncode == 1 and "deployment is another key than the Secret's" in refused.stderr
+    assert made()["deployment"] == "deployment\n"

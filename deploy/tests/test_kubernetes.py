@@ -146,6 +146,14 @@ def test_apply_works_as_the_guide_has_it_and_again(api: ApiServer) -> None:
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.parametrize("overlay", ["staging", "production"])
+def test_overlays_are_applied_as_the_documentation_has_it(api: ApiServer, overlay: str) -> None:
+    done = kubectl("apply", "-k", f"deploy/kustomize/overlays/{overlay}")
+    assert done.returncode == 0, done.stderr
+    made = {(document["kind"], document["metadata"]["name"]) for document in kustomize(f"overlays/{overlay}")}
+    assert {(kind, name) for kind, _, name in api.objects} == made
+
+
 def test_a_new_image_is_taken_but_by_a_job_that_is_still_there(api: ApiServer, tmp_path: Path) -> None:
     """Which is why the migration's ends by itself, and the setup's never changes."""
     assert kubectl("apply", "-f", "deploy/kubernetes/").returncode == 0
