@@ -21,8 +21,10 @@ COPY --from=tools /tools/bin/ /usr/local/bin/
 COPY scripts/image/build-binary.sh scripts/image/forget-own.sh scripts/image/
 COPY --from=skeleton /skeleton/ ./
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked scripts/image/build-binary.sh --dependencies
-COPY . .
-ARG SOURCE_DATE_EPOCH=0
+COPY Cargo.toml Cargo.lock ./
+COPY benches benches
+COPY xtask xtask
+COPY crates crates
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked scripts/image/build-binary.sh \
  && mkdir /out && cp target/release/rlhf-audit /out/ && auditable2cdx /out/rlhf-audit >/out/sbom.cdx.json
 
@@ -47,7 +49,8 @@ FROM scratch AS production
 COPY --from=rootfs / /
 # The authorities that TLS connections to databases and object stores are checked against.
 COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
-COPY --from=builder /out/sbom.cdx.json LICENSE /usr/share/rlhf-audit/
+COPY LICENSE /usr/share/rlhf-audit/
+COPY --from=builder /out/sbom.cdx.json /usr/share/rlhf-audit/
 COPY --from=builder /out/rlhf-audit /usr/local/bin/
 ENV PATH=/usr/local/bin:/usr/bin:/bin RLHF_AUDIT_DATA_DIR=/data RLHF_AUDIT_HOST=0.0.0.0
 USER 10001:10001
@@ -61,6 +64,8 @@ CMD ["serve"]
 ARG VERSION=0.0.0
 ARG REVISION=unknown
 ARG CREATED=1970-01-01T00:00:00Z
+# The time of what newer versions of BuildKit write.
+ARG SOURCE_DATE_EPOCH=0
 LABEL org.opencontainers.image.title="RLHF Audit Trail" \
       org.opencontainers.image.description="A record of how a model was trained from human feedback that anyone can check" \
       org.opencontainers.image.source="https://github.com/terragonlabs/rlhf-audit-trail" \

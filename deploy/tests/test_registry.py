@@ -71,9 +71,9 @@ def test_a_registry_that_is_not_there_is_said(engine, checkout):
 def test_another_machine_builds_from_the_cache(engine, registry, checkout, tmp_path):
     need_images(engine, DEBIAN)
     cache = f"{registry}/team/rlhf-audit-trail:cache"
-    done = build(checkout, engine, "--no-scan", "--cache-to", cache)
+    done = build(checkout, engine, "--no-scan", "-n", "test-cached", "--cache-to", cache)
     assert done.returncode == 0, done.stderr
-    engine.run("rmi", "--force", cache)
+    engine.run("rmi", "--force", cache, "test-cached:0.1.0", "test-cached:latest")
     built = "RUN sha256sum /dependencies"
     env = {**os.environ, "ENGINE_DIR": str(tmp_path / "e")}
     env.pop("DOCKER_HOST", None)
@@ -86,7 +86,7 @@ def test_another_machine_builds_from_the_cache(engine, registry, checkout, tmp_p
         engine.ok("save", "--output", base, DEBIAN)
         other.ok("load", "--input", base)
         (checkout.path / "Dockerfile").write_text((checkout.path / "Dockerfile").read_text() + "RUN true\n")
-        done = build(checkout, other, "--no-scan", "--cache-from", cache)
+        done = build(checkout, other, "--no-scan", "-n", "test-cached", "--cache-from", cache)
         assert done.returncode == 0, done.stderr
         said = done.stdout + done.stderr
         (step,) = {line.split()[0] for line in said.splitlines() if built in line and "/" in line.split("]")[0]}
