@@ -86,6 +86,20 @@ const STEPS: [&str; 3] = [
 ",
 ];
 
+/// Makes sure that the file has the schema that this version reads.
+pub(super) fn check(path: &Path, connection: &Connection) -> Result<()> {
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let found: i64 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(|error| sort(path, "read the schema's version", error))?;
+    let path = path.to_path_buf();
+    match found.cmp(&known) {
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(StoreError::NewerSchema { path, found, known }),
+        std::cmp::Ordering::Less => Err(StoreError::OlderSchema { path, found, known }),
+    }
+}
+
 /// Brings the file to the newest schema, each step in its own transaction.
 pub(super) fn migrate(path: &Path, connection: &mut Connection) -> Result<()> {
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
