@@ -1,4 +1,4 @@
-//! What is done behind everything else: checks of the whole log, model cards, timestamps, notifications.
+//! What is done behind everything else: checks of the whole log, model cards, timestamps, backups, exports, notifications.
 //!
 //! The database holds the truth about every job ([`store::JobStore`]); a [`store::Bell`] only wakes whoever is ready. A
 //! job may be begun more than once, when its worker dies, freezes or is cut off, so each kind of job is idempotent, and
@@ -30,12 +30,12 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Ledger, TimestampAuthority};
+use ledger::{Ledger, Location, TimestampAuthority};
 
 pub use attempt::Attempt;
 pub use error::{Fault, JobError};
 pub use integrity::Standing;
-pub use kinds::{KINDS, Kind, is_kind};
+pub use kinds::{KINDS, Kind, can_do, is_kind};
 pub use notify::{EVENTS, Mail, MailTls, NotifyError, Relay, Target, Webhook};
 pub use queue::Queue;
 pub use schedule::{Schedule, ScheduleError, When};
@@ -54,6 +54,34 @@ pub struct Tools {
     pub authority: Option<Arc<dyn TimestampAuthority>>,
     /// When something is late.
     pub patience: Patience,
+    /// Where backups go, if anywhere.
+    pub backup: Option<BackupPlan>,
+    /// Where exports go, if anywhere.
+    pub export: Option<ExportPlan>,
+}
+
+/// Where exports go.
+#[derive(Debug)]
+pub struct ExportPlan {
+    /// A directory, or an object store's URL: each export gets a folder in it.
+    pub place: String,
+    /// How to get at the object store.
+    pub options: Vec<(String, String)>,
+    /// What tables are written as.
+    pub format: export::Format,
+}
+
+/// Where backups go.
+#[derive(Debug)]
+pub struct BackupPlan {
+    /// Where the ledger is kept.
+    pub location: Location,
+    /// A directory, or an object store's URL.
+    pub place: String,
+    /// How to get at the object store.
+    pub options: Vec<(String, String)>,
+    /// What the backups are encrypted under.
+    pub key: backup::Key,
 }
 
 /// How long something may take before somebody is told.
