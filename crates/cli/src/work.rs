@@ -4,15 +4,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jobs::{EVENTS, Mail, MailTls, Patience, Queue, Relay, Schedule, Target, Tools, Webhook, When};
-use ledger::{Ledger, TimestampAuthority};
+use export::Format;
+use jobs::{
+    BackupPlan, EVENTS, ExportPlan, Mail, MailTls, Patience, Queue, Relay, Schedule, Target, Tools,
+    Webhook, When,
+};
+use ledger::{Ledger, Location, TimestampAuthority};
 use record::Entropy as _;
 use serde::Deserialize;
 
 use crate::commands::timestamp::Authority;
 use crate::duration::duration;
 use crate::environment::SystemEntropy;
+use crate::location::object_options;
 use crate::outcome::Failure;
+use crate::passphrase;
 use crate::place::ledger_failure;
 
 /// What all have that add or do jobs.
@@ -37,6 +43,8 @@ pub(crate) struct Plan {
     targets: Vec<Target>,
     pub(crate) schedules: Vec<Schedule>,
     patience: Patience,
+    backup: Option<BackupEntry>,
+    export: Option<ExportEntry>,
 }
 
 impl WorkArgs {
@@ -61,6 +69,7 @@ impl Plan {
     pub(crate) fn tools(
         self,
         ledger: &Ledger,
+        location: &Location,
         tsa: Option<&str>,
     ) -> Result<(Arc<Tools>, Vec<Schedule>), Failure> {
         let queue = match &self.redis_url {
@@ -74,6 +83,12 @@ impl Plan {
             targets: self.targets,
             authority: authority.map(|a| Arc::new(a) as Arc<dyn TimestampAuthority>),
             patience: self.patience,
+            backup: self.backup.map(|entry| entry.plan(location)).transpose()?,
+            export: self.export.map(|entry| ExportPlan {
+                place: entry.to,
+                options: object_options(),
+                format: entry.format,
+            }),
         };
         Ok((Arc::new(tools), self.schedules))
     }
@@ -110,6 +125,37 @@ struct File {
     webhook: Vec<WebhookEntry>,
     mail: Vec<MailEntry>,
     watch: WatchEntry,
+    backup: Option<BackupEntry>,
+    export: Option<ExportEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExportEntry {
+    /// A directory, or an object store.
+    to: String,
+    #[serde(default = "parquet", deserialize_with = "format")]
+    format: Format,
+}
+
+fn parquet() -> Format {
+    Format::Parquet
+}
+
+fn format<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackupEntry {
+    /// A directory, or an object store.
+    to: String,
+    key_file: Option<PathBuf>,
+    /// Nothing is encrypted.
+    #[serde(default)]
+    plain: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -204,6 +250,32 @@ impl File {
             targets,
             schedules,
             patience,
+            backup: self.backup,
+            export: self.export,
+        })
+    }
+}
+
+impl BackupEntry {
+    fn plan(self, location: &Location) -> Result<BackupPlan, Failure> {
+        let key = match (&self.key_file, self.plain) {
+            (Some(path), false) => {
+                let seed = ledger::keys::read_with(path, &passphrase::given());
+                let seed = seed.map_err(ledger_failure)?;
+                backup::Key::new(&seed)
+            }
+            (None, true) => backup::Key::plain(),
+            _ => {
+                return Err(Failure::input(
+                    "[backup] wants key_file = \"…\", or plain = true to encrypt nothing, private keys included",
+                ));
+            }
+        };
+        Ok(BackupPlan {
+            location: location.clone(),
+            place: self.to,
+            options: object_options(),
+            key,
         })
     }
 }

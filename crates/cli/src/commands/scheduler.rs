@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let plan = args.work.plan()?;
     let ledger =
         Ledger::open_at(&args.location.location(), ledger_options()).map_err(shared_failure)?;
-    let (tools, plans) = plan.tools(&ledger, None)?;
+    let (tools, plans) = plan.tools(&ledger, &args.location.location(), None)?;
     let stop = Stop::listen()?;
     let name = name();
     let scheduler = Scheduler::start(&tools, name.as_str(), plans).map_err(Failure::unavailable)?;

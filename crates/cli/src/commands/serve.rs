@@ -222,7 +222,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             .with_hint("stop what listens there, or choose another port with --port")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
-    let (tools, plans) = plan.tools(&ledger, args.tsa.as_deref())?;
+    let (tools, plans) = plan.tools(&ledger, &args.location.location(), args.tsa.as_deref())?;
     let options = server::Options {
         queue: Some(tools.queue.clone()),
         no_auth: args.no_auth,

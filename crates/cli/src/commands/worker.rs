@@ -42,7 +42,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let plan = args.work.plan()?;
     let ledger =
         Ledger::open_at(&args.location.location(), ledger_options()).map_err(shared_failure)?;
-    let (tools, _) = plan.tools(&ledger, args.tsa.as_deref())?;
+    let (tools, _) = plan.tools(&ledger, &args.location.location(), args.tsa.as_deref())?;
     let options = WorkerOptions {
         threads: args.threads.into(),
         lease: args.lease,
