@@ -66,6 +66,8 @@ impl Desk {
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             "RLHF_AUDIT_METRICS_LISTEN",
             "RLHF_AUDIT_REQUIRE_APPROVAL",
+            "RLHF_AUDIT_BACKUP_TO",
+            "RLHF_AUDIT_BACKUP_KEY_FILE",
         ] {
             command.env_remove(variable);
         }
