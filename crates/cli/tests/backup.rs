@@ -44,11 +44,11 @@ fn record(desk: &Desk, crew: &mut [Producer], requests: usize) {
 }
 
 fn backup(desk: &Desk) -> Value {
-    desk.json(&[&["backup", "--to", "kept"][..], KEY].concat())
+    desk.json(&[&["backup", "--to", "backups"][..], KEY].concat())
 }
 
 fn restore<'a>(to: &'a str, more: &[&'a str]) -> Vec<&'a str> {
-    [&["restore", "kept", "--data-dir", to][..], KEY, more].concat()
+    [&["restore", "backups", "--data-dir", to][..], KEY, more].concat()
 }
 
 /// Every file below a directory.
@@ -94,16 +94,16 @@ fn a_backup_beside_a_server_is_the_ledger_again() {
     server.stop();
 
     // Nothing of it can be read, nor is anything there twice.
-    for file in files(&desk.path("kept")) {
+    for file in files(&desk.path("backups")) {
         let bytes = fs::read(&file).unwrap();
         for secret in ["what is kept?", "\"kind\":", "ledger.json"] {
             let found = bytes.windows(secret.len()).any(|w| w == secret.as_bytes());
             assert!(!found, "{secret} in {}", file.display());
         }
     }
-    let listed = desk.json(&[&["restore", "kept", "--list"][..], KEY].concat());
+    let listed = desk.json(&[&["restore", "backups", "--list"][..], KEY].concat());
     assert_eq!(listed["points"].as_array().unwrap().len(), 2, "{listed}");
-    let checked = desk.json(&[&["restore", "kept", "--check"][..], KEY].concat());
+    let checked = desk.json(&[&["restore", "backups", "--check"][..], KEY].concat());
     assert_eq!(checked["sound"], true, "{checked}");
 
     // What the old one shows last is met, or named as missing.
@@ -159,17 +159,17 @@ fn client_checkpoint(server: &Server) -> String {
 #[test]
 fn what_cannot_be_meant_is_refused_and_says_what_to_do() {
     let (desk, _) = desk();
-    let said = desk.fails(2, &["backup", "--to", "kept"]);
+    let said = desk.fails(2, &["backup", "--to", "backups"]);
     assert!(
         said.contains("--key-file") && said.contains("--plain"),
         "{said}"
     );
-    assert!(!desk.path("kept").exists());
+    assert!(!desk.path("backups").exists());
     backup(&desk);
     desk.ok(&["key", "generate", "--out", "other.key"]);
     for command in [
-        &["backup", "--to", "kept"][..],
-        &["restore", "kept", "--data-dir", "back", "--accept-loss"],
+        &["backup", "--to", "backups"][..],
+        &["restore", "backups", "--data-dir", "back", "--accept-loss"],
     ] {
         let other = desk.fails(2, &[command, &["--key-file", "other.key"]].concat());
         assert!(other.contains("another key"), "{other}");
@@ -190,7 +190,7 @@ fn what_cannot_be_meant_is_refused_and_says_what_to_do() {
     assert!(desk.fails(2, &to_full).contains("`file`"));
     // Each ledger has a place of its own.
     desk.ok(&["init", "--data-dir", "second"]);
-    let second = ["backup", "--to", "kept", "--data-dir", "second"];
+    let second = ["backup", "--to", "backups", "--data-dir", "second"];
     let said = desk.fails(2, &[&second[..], KEY].concat());
     assert!(said.contains("a place of its own"), "{said}");
     assert!(!desk.path("back").exists());
@@ -198,9 +198,9 @@ fn what_cannot_be_meant_is_refused_and_says_what_to_do() {
     let said = desk.fails(2, &["restore", "nowhere", "--plain", "--list"]);
     assert!(said.contains("no backup"), "{said}");
     // Somebody else writes to it.
-    let lock = fs::File::create(desk.path("kept/lock")).unwrap();
+    let lock = fs::File::create(desk.path("backups/lock")).unwrap();
     lock.lock().unwrap();
-    let said = desk.fails(3, &[&["backup", "--to", "kept"][..], KEY].concat());
+    let said = desk.fails(3, &[&["backup", "--to", "backups"][..], KEY].concat());
     assert!(said.contains("under way"), "{said}");
 }
 
@@ -220,7 +220,7 @@ fn damage_to_any_file_is_found_and_makes_no_ledger() {
     let (desk, mut crew) = desk();
     record(&desk, &mut crew, 8);
     backup(&desk);
-    let all: Vec<_> = files(&desk.path("kept"))
+    let all: Vec<_> = files(&desk.path("backups"))
         .into_iter()
         .filter(|path| !path.ends_with("lock"))
         .collect();
@@ -242,7 +242,7 @@ fn damage_to_any_file_is_found_and_makes_no_ledger() {
         }
         for args in [
             restore("back", &["--accept-loss"]),
-            [&["restore", "kept", "--check"][..], KEY].concat(),
+            [&["restore", "backups", "--check"][..], KEY].concat(),
         ] {
             let output = desk.run(&args);
             let said = text(&output.stdout, &output.stderr);
@@ -266,7 +266,7 @@ fn damage_to_any_file_is_found_and_makes_no_ledger() {
 fn a_backup_that_is_killed_is_none_and_the_next_goes_on() {
     let (desk, mut crew) = desk();
     record(&desk, &mut crew, 40);
-    let args = [&["backup", "--to", "kept"][..], KEY].concat();
+    let args = [&["backup", "--to", "backups"][..], KEY].concat();
     let mut unfinished = 0;
     for millis in [5, 15, 25, 40, 60, 90, 120] {
         let mut child = desk
@@ -278,14 +278,14 @@ fn a_backup_that_is_killed_is_none_and_the_next_goes_on() {
         thread::sleep(Duration::from_millis(millis));
         let _ = child.kill();
         child.wait().unwrap();
-        let points = desk.path("kept/points");
+        let points = desk.path("backups/points");
         let points = fs::read_dir(points).map_or(0, Iterator::count);
-        unfinished += u32::from(points == 0 && desk.path("kept/data").exists());
+        unfinished += u32::from(points == 0 && desk.path("backups/data").exists());
     }
     backup(&desk);
-    let checked = desk.json(&[&["restore", "kept", "--check"][..], KEY].concat());
+    let checked = desk.json(&[&["restore", "backups", "--check"][..], KEY].concat());
     assert_eq!(checked["sound"], true, "{checked}");
-    let left = fs::read_dir(desk.path("kept/tmp")).unwrap().count();
+    let left = fs::read_dir(desk.path("backups/tmp")).unwrap().count();
     assert_eq!(left, 0, "what was half-written is gone");
     eprintln!("{unfinished} of 7 were killed with some of it copied");
     // A restoration that is killed is no ledger either, and the same again finishes it.
@@ -312,7 +312,7 @@ fn a_backup_that_is_killed_is_none_and_the_next_goes_on() {
 fn two_backups_at_once_do_not_disturb_each_other() {
     let (desk, mut crew) = desk();
     record(&desk, &mut crew, 20);
-    let args = [&["backup", "--to", "kept"][..], KEY].concat();
+    let args = [&["backup", "--to", "backups"][..], KEY].concat();
     let codes: Vec<_> = thread::scope(|scope| {
         let both: Vec<_> = (0..2)
             .map(|_| scope.spawn(|| desk.run(&args).status.code().unwrap()))
@@ -322,7 +322,7 @@ fn two_backups_at_once_do_not_disturb_each_other() {
     // One, or the one after the other.
     assert!(codes.contains(&0), "{codes:?}");
     assert!(codes.iter().all(|code| [0, 3].contains(code)), "{codes:?}");
-    desk.ok(&[&["restore", "kept", "--check"][..], KEY].concat());
+    desk.ok(&[&["restore", "backups", "--check"][..], KEY].concat());
 }
 
 #[test]
@@ -386,10 +386,10 @@ fn a_full_disk_is_said_and_leaves_no_backup_and_no_ledger() {
         return;
     };
     fill(&desk.path("small/ballast"), 100 << 10);
-    let args = [&["backup", "--to", "small/kept"][..], KEY].concat();
+    let args = [&["backup", "--to", "small/backups"][..], KEY].concat();
     let said = desk.fails(3, &args);
     assert!(said.contains("no space left"), "{said}");
-    let points = fs::read_dir(desk.path("small/kept/points")).map_or(0, Iterator::count);
+    let points = fs::read_dir(desk.path("small/backups/points")).map_or(0, Iterator::count);
     assert_eq!(points, 0);
     backup(&desk);
     let said = desk.fails(3, &restore("small/back", &["--accept-loss"]));
@@ -478,7 +478,8 @@ fn a_ledger_in_postgres_and_s3_goes_to_s3_and_back_to_either() {
 #[test]
 fn jobs_make_backups_and_exports() {
     let (desk, _) = desk();
-    let config = "[backup]\nto = \"kept\"\nkey_file = \"backup.key\"\n[export]\nto = \"tables\"\n";
+    let config =
+        "[backup]\nto = \"backups\"\nkey_file = \"backup.key\"\n[export]\nto = \"tables\"\n";
     fs::write(desk.path("jobs.toml"), config).unwrap();
     let run = |kind: &str| {
         let job = desk.json(&["jobs", "run", kind, "--jobs-config", "jobs.toml"]);
@@ -487,7 +488,7 @@ fn jobs_make_backups_and_exports() {
     };
     let made = run("backup");
     assert!(made["size"].as_u64().unwrap() > 0, "{made}");
-    desk.ok(&[&["restore", "kept", "--check"][..], KEY].concat());
+    desk.ok(&[&["restore", "backups", "--check"][..], KEY].concat());
     assert_ne!(run("backup")["point"], made["point"]);
 
     let exported = run("export");
@@ -502,7 +503,7 @@ fn jobs_make_backups_and_exports() {
         let said = desk.fails(2, &["jobs", "run", kind]);
         assert!(said.contains("--jobs-config"), "{said}");
     }
-    fs::write(desk.path("wrong.toml"), "[backup]\nto = \"kept\"\n").unwrap();
+    fs::write(desk.path("wrong.toml"), "[backup]\nto = \"backups\"\n").unwrap();
     let said = desk.fails(2, &["jobs", "run", "backup", "--jobs-config", "wrong.toml"]);
     assert!(said.contains("key_file"), "{said}");
 }

@@ -64,7 +64,7 @@ fn drill(seed: u64) {
         for _ in 0..3 {
             more(&sent, 400);
             known = told.lock().unwrap().len();
-            desk.ok(&[&["backup", "--to", "kept"][..], KEY].concat());
+            desk.ok(&[&["backup", "--to", "backups"][..], KEY].concat());
         }
         // What a witness, or any client with a memory, holds of the old server.
         more(&sent, 400);
@@ -132,7 +132,7 @@ struct Found {
 
 /// Only the backup is left.
 fn from_the_backup(desk: &Desk, told: &[(Hash, u64)], known: usize) -> Found {
-    let args = ["restore", "kept", "--data-dir", "elsewhere"];
+    let args = ["restore", "backups", "--data-dir", "elsewhere"];
     let args = [&args[..], &["--expect", "seen", "--json"], KEY].concat();
     let output = desk.run(&args);
     assert_eq!(output.status.code(), Some(1), "it is behind what was seen");
@@ -170,8 +170,8 @@ fn from_the_backup(desk: &Desk, told: &[(Hash, u64)], known: usize) -> Found {
 
 /// The server is dead and its disk is not: a backup of that has everything.
 fn with_the_disk(desk: &Desk, told: &[(Hash, u64)]) {
-    desk.ok(&[&["backup", "--to", "kept"][..], KEY].concat());
-    let args = ["restore", "kept", "--data-dir", "again"];
+    desk.ok(&[&["backup", "--to", "backups"][..], KEY].concat());
+    let args = ["restore", "backups", "--data-dir", "again"];
     let args = [&args[..], &["--expect", "seen"], KEY].concat();
     let report = desk.json(&args);
     assert_eq!(report["expected"]["missing"], 0, "{report}");
