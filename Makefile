@@ -12,7 +12,7 @@ PYTHON = $(CURDIR)/target/services/python
 TRL = $(CURDIR)/target/services/trl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build verify-only test test-rust test-python test-trl python native fuzz lint fmt deny typos generate soak faults bench bench-quick clean
+.PHONY: help demo build verify-only test test-rust test-python test-trl python native fuzz lint fmt deny typos generate soak drill faults bench bench-quick clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,10 @@ fuzz: ## Fuzz whatever reads bytes from outside, FUZZ_SECONDS=600 a target, FUZZ
 soak: ## Kill a server under load a thousand times, and account for every record
 	@scripts/needs.sh cargo cc
 	SOAK_ROUNDS=1000 $(CARGO) test --locked -p rlhf-audit --test soak -- --nocapture
+
+drill: ## Kill a loaded server, restore its ledger elsewhere, and account for every acknowledged record
+	@scripts/needs.sh cargo cc
+	DRILL_ROUNDS=5 $(CARGO) test --locked -p rlhf-audit --test drill -- --nocapture
 
 faults: ## Let every system call of a server fail in turn, and account for every record
 	@scripts/needs.sh cargo cc strace

@@ -15,11 +15,17 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("monitor", &["tlog", "record", "verify"]),
     ("import", &["record"]),
     ("report", &["tlog", "record"]),
-    ("export", &["record"]),
+    ("export", &["record", "store"]),
     ("watch", &["record"]),
     ("client", &["tlog", "record", "verify"]),
     ("ledger", &["tlog", "record", "store", "verify"]),
-    ("jobs", &["tlog", "record", "store", "ledger", "report"]),
+    ("backup", &["tlog", "record", "store", "ledger"]),
+    (
+        "jobs",
+        &[
+            "tlog", "record", "store", "ledger", "report", "backup", "export",
+        ],
+    ),
     // What platforms tell by webhook is read as their exports are.
     (
         "server",

@@ -36,8 +36,8 @@ imagePullSecrets:
 {{- if include "audit.usesRedis" . }}
 - {name: RLHF_AUDIT_REDIS_URL_FILE, value: /run/secrets/rlhf-audit/redis-url}
 {{- end }}
-{{- if .Values.jobsConfig }}
-- {name: RLHF_AUDIT_JOBS_CONFIG, value: /etc/rlhf-audit/jobs.toml}
+{{- if .Values.config }}
+- {name: RLHF_AUDIT_CONFIG, value: /etc/rlhf-audit/config.toml}
 {{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
@@ -56,7 +56,7 @@ imagePullSecrets:
 - {name: data, mountPath: /data, subPath: ledger}
 - {name: tmp, mountPath: /tmp}
 - {name: secrets, mountPath: /run/secrets/rlhf-audit, readOnly: true}
-{{- if .Values.jobsConfig }}
+{{- if .Values.config }}
 - {name: jobs, mountPath: /etc/rlhf-audit, readOnly: true}
 {{- end }}
 {{- end -}}
@@ -104,7 +104,7 @@ imagePullSecrets:
 - name: keys
   secret: {secretName: {{ include "audit.keysSecret" $root }}, defaultMode: 0440}
 {{- end }}
-{{- if $root.Values.jobsConfig }}
+{{- if $root.Values.config }}
 - name: jobs
   configMap:
     name: {{ include "audit.fullname" $root }}-jobs

@@ -7,6 +7,8 @@ pub(crate) mod append;
 #[cfg(feature = "full")]
 pub(crate) mod approval;
 #[cfg(feature = "full")]
+pub(crate) mod backup;
+#[cfg(feature = "full")]
 pub(crate) mod bench;
 #[cfg(feature = "full")]
 pub(crate) mod bundle;
@@ -46,6 +48,8 @@ pub(crate) mod prove;
 pub(crate) mod proxy;
 #[cfg(feature = "full")]
 pub(crate) mod reindex;
+#[cfg(feature = "full")]
+pub(crate) mod restore;
 #[cfg(feature = "full")]
 pub(crate) mod run;
 #[cfg(feature = "full")]

@@ -141,6 +141,12 @@ enum Command {
     /// Copy a ledger to other stores: a directory, PostgreSQL, S3
     #[cfg(feature = "full")]
     Migrate(commands::migrate::Args),
+    /// Copy what is new of a ledger to another place, encrypted, whether a server runs on it or not
+    #[cfg(feature = "full")]
+    Backup(commands::backup::Args),
+    /// Put a ledger back from a backup, verify it, and say exactly which records are in it
+    #[cfg(feature = "full")]
+    Restore(commands::restore::Args),
     /// Have the checkpoint stamped by a time-stamping authority (RFC 3161)
     #[cfg(feature = "full")]
     Timestamp(commands::timestamp::Args),
@@ -235,6 +241,10 @@ fn main() -> ExitCode {
         Command::Export(args) => commands::export::run(&args, json),
         #[cfg(feature = "full")]
         Command::Migrate(args) => commands::migrate::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Backup(args) => commands::backup::run(&args, json),
+        #[cfg(feature = "full")]
+        Command::Restore(args) => commands::restore::run(&args, json),
         #[cfg(feature = "full")]
         Command::Timestamp(args) => commands::timestamp::run(&args, json),
         #[cfg(feature = "full")]

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use jobs::{Queue, Tools};
-use ledger::{Ledger, TimestampAuthority};
+use ledger::{Ledger, Location, TimestampAuthority};
 use record::Entropy as _;
 
 use crate::commands::timestamp::Authority;
@@ -51,14 +51,25 @@ impl WorkArgs {
 
 impl Plan {
     /// What jobs of this ledger are done with.
-    pub(crate) fn tools(self, ledger: &Ledger, tsa: Option<&str>) -> Result<Arc<Tools>, Failure> {
+    pub(crate) fn tools(
+        self,
+        ledger: &Ledger,
+        location: &Location,
+        tsa: Option<&str>,
+    ) -> Result<Arc<Tools>, Failure> {
         let queue = match &self.redis_url {
             None => Queue::of(ledger),
             Some(url) => Queue::with_redis(ledger, url).map_err(Failure::input)?,
         };
         let authority = tsa.map(Authority::new).transpose()?;
         let authority = authority.map(|a| Arc::new(a) as Arc<dyn TimestampAuthority>);
-        let tools = Tools::new(ledger.clone(), queue, authority, self.settings);
+        let tools = Tools::new(
+            ledger.clone(),
+            location.clone(),
+            queue,
+            authority,
+            self.settings,
+        );
         Ok(Arc::new(tools))
     }
 }

@@ -11,6 +11,7 @@ use std::process::Command;
 
 use common::{ADMIN, Desk, Server, entries, text};
 use serde_json::{Value, json};
+use testkit::services::{self, BUCKET};
 
 const SECRET: &str = "Paris, on the Seine";
 
@@ -171,4 +172,57 @@ fn sealed_values_stay_out_unless_whoever_has_the_ledger_asks_for_them() {
     assert!(refused.contains("--openings"), "{refused}");
     desk.ok(&[&["export", "remote", "--format", "csv"][..], &at].concat());
     assert!(!holds(&desk.path("remote"), SECRET));
+}
+
+#[test]
+fn into_an_object_store_goes_on_where_it_stopped() {
+    let desk = recorded();
+    let bucket = services::s3();
+    let variables = services::s3_options(bucket.port());
+    let place = format!("s3://{BUCKET}/{}", bucket.new_prefix());
+    let run = |args: &[&str]| {
+        let mut command = desk.command(args);
+        command.envs(variables.iter().cloned()).output().unwrap()
+    };
+    let args = ["export", &place, "--records-per-file", "5", "--json"];
+    // Killed at some moment, again and again: what is whole stays.
+    for millis in [150, 300, 450] {
+        let mut command = desk.command(&args);
+        let mut child = command
+            .envs(variables.iter().cloned())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(millis));
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    let output = run(&args);
+    let told = text(&output.stdout, &output.stderr);
+    // It may have been done before it was killed.
+    assert!(
+        output.status.success() || told.contains("a whole export"),
+        "{told}"
+    );
+    let again = run(&args);
+    assert_eq!(again.status.code(), Some(2), "a whole one is left alone");
+
+    // The same files as in a directory, byte for byte.
+    desk.ok(&["export", "here", "--records-per-file", "5"]);
+    let objects = store::RemoteObjects::open(&place, &variables).unwrap();
+    let mut names = store::ObjectStore::list(&objects, "").unwrap();
+    names.retain(|name| !name.starts_with('_'));
+    assert!(names.len() > 10, "{names:?}");
+    let manifest = fs::read(desk.path("here/_manifest.json")).unwrap();
+    let manifest: Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(manifest["files"].as_array().unwrap().len(), names.len());
+    for name in &names {
+        let sent = store::ObjectStore::get(&objects, name).unwrap().unwrap();
+        assert_eq!(
+            sent,
+            fs::read(desk.path("here").join(name)).unwrap(),
+            "{name}"
+        );
+    }
 }

@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+/// What a place holds whose manifest is there.
+pub(crate) const WHOLE: &str = "a whole export";
+
 /// What went wrong, and with which file.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -21,6 +24,9 @@ pub enum ExportError {
         /// Why not.
         source: std::io::Error,
     },
+    /// The object store failed.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
     /// A table cannot be written.
     #[error("{}: {reason}", path.display())]
     Table {
@@ -40,6 +46,11 @@ pub enum ExportError {
 }
 
 impl ExportError {
+    /// Whether the place holds a whole export.
+    pub fn is_whole(&self) -> bool {
+        matches!(self, Self::Occupied { found, .. } if found == WHOLE)
+    }
+
     pub(crate) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io {
             path: path.to_path_buf(),

@@ -1,27 +1,27 @@
 //! An export under way: which files are whole, and the one that is being written.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use record::{Kind, RunId, Scope};
 use serde_json::json;
+use store::ObjectStore;
 
 use crate::csv_file::CsvFile;
-use crate::error::ExportError;
+use crate::error::{ExportError, WHOLE};
 use crate::json_lines::JsonLines;
 use crate::layout::{self, Format};
 use crate::manifest::{
-    CHECKPOINT, ExportedFile, MANIFEST, Manifest, PROGRESS, digest, note, noted, persist, sha256,
-    unfinished, write_whole,
+    CHECKPOINT, ExportedFile, MANIFEST, Manifest, PROGRESS, note, noted, sha256,
 };
+use crate::out::Out;
 use crate::parquet_file::ParquetFile;
 use crate::table::{Cell, Table};
 
 /// How the export was begun, so that it is not gone on with otherwise.
 const SETUP: &str = "_setup.json";
-/// Held by whoever exports into the directory.
-const LOCK: &str = "_lock";
 
 /// What is exported, and how.
 #[derive(Clone, Debug)]
@@ -59,22 +59,20 @@ pub struct Row<'a> {
     pub opened: &'a BTreeMap<String, String>,
 }
 
-/// An export into a directory.
+/// An export into a directory or an object store.
 pub struct Export {
-    dir: PathBuf,
+    out: Out,
     setup: Setup,
     checkpoint: Vec<u8>,
     files: Vec<ExportedFile>,
     kept: usize,
     part: Option<Part>,
-    /// Keeps others out while it lives.
-    _lock: File,
 }
 
 impl std::fmt::Debug for Export {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Export")
-            .field("dir", &self.dir)
+            .field("out", &self.out.name())
             .field("setup", &self.setup)
             .finish_non_exhaustive()
     }
@@ -86,45 +84,59 @@ impl Export {
     /// # Errors
     /// [`ExportError::Occupied`] where the directory holds a whole export, one begun otherwise, or anything else.
     pub fn begin(dir: &Path, setup: Setup, checkpoint: &[u8]) -> Result<Self, ExportError> {
-        fs::create_dir_all(dir).map_err(|e| ExportError::io(dir, e))?;
+        Self::begin_in(Out::dir(dir)?, setup, checkpoint)
+    }
+
+    /// As [`begin`](Self::begin), in an object store that holds nothing else; `name` is what users call it. Each file is
+    /// written in the system's directory for temporary files before it is sent.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_at(
+        objects: Arc<dyn ObjectStore>,
+        name: &str,
+        setup: Setup,
+        checkpoint: &[u8],
+    ) -> Result<Self, ExportError> {
+        Self::begin_in(Out::store(objects, name)?, setup, checkpoint)
+    }
+
+    fn begin_in(mut out: Out, setup: Setup, checkpoint: &[u8]) -> Result<Self, ExportError> {
+        let dir = out.name();
         let occupied = |found: &str| {
             Err(ExportError::Occupied {
-                dir: dir.to_path_buf(),
+                dir: dir.clone(),
                 found: found.to_owned(),
             })
         };
-        if dir.join(MANIFEST).exists() {
-            return occupied("a whole export");
+        if out.read(MANIFEST)?.is_some() {
+            return occupied(WHOLE);
         }
-        let begun = dir.join(CHECKPOINT).exists();
-        if !begun && holds_others(dir)? {
+        let mut begun = out.read(CHECKPOINT)?;
+        if begun.is_none() && out.holds_others(&[SETUP, CHECKPOINT])? {
             return occupied("other files");
         }
-        let path = dir.join(LOCK);
-        let lock = File::create(&path).map_err(|e| ExportError::io(&path, e))?;
-        if lock.try_lock().is_err() {
+        if !out.lock()? {
             return occupied("an export that is under way");
         }
-        let path = dir.join(CHECKPOINT);
-        let checkpoint = if begun {
-            if fs::read(dir.join(SETUP)).ok() != Some(setup.described()) {
+        let checkpoint = if let Some(checkpoint) = begun.take() {
+            if out.read(SETUP)? != Some(setup.described()) {
                 return occupied("an export that was begun with other options");
             }
-            fs::read(&path).map_err(|e| ExportError::io(&path, e))?
+            checkpoint
         } else {
-            write_whole(&dir.join(SETUP), &setup.described())?;
-            write_whole(&path, checkpoint)?;
+            out.write(SETUP, &setup.described())?;
+            out.write(CHECKPOINT, checkpoint)?;
             checkpoint.to_vec()
         };
-        let files = noted(dir)?;
+        let files = noted(&out)?;
         Ok(Self {
-            dir: dir.to_path_buf(),
+            out,
             setup,
             checkpoint,
             kept: files.len(),
             files,
             part: None,
-            _lock: lock,
         })
     }
 
@@ -171,9 +183,12 @@ impl Export {
                 reason: "no table was begun with".to_owned(),
             });
         };
-        part.add(&self.dir, self.setup.format, row)?;
-        if part.records() >= self.setup.records_per_file {
-            self.files.extend(part.finish(&self.dir)?);
+        part.add(&self.out, self.setup.format, row)?;
+        if part.records() >= self.setup.records_per_file
+            && let Some(file) = part.finish(&self.out)?
+        {
+            self.files.push(file);
+            note(&self.out, &self.files)?;
         }
         Ok(())
     }
@@ -195,41 +210,28 @@ impl Export {
             records: self.files.iter().map(|file| file.records).sum(),
             files: self.files,
         };
-        let path = self.dir.join(MANIFEST);
+        let path = self.out.path(MANIFEST);
         let mut bytes =
             serde_json::to_vec_pretty(&manifest).map_err(|e| ExportError::table(&path, e))?;
         bytes.push(b'\n');
-        write_whole(&path, &bytes)?;
-        for name in [PROGRESS, SETUP, LOCK] {
-            // They say nothing that the manifest does not; one that stays does no harm.
-            let _ = fs::remove_file(self.dir.join(name));
+        self.out.write(MANIFEST, &bytes)?;
+        // They say nothing that the manifest does not.
+        for name in [PROGRESS, SETUP] {
+            self.out.forget(name);
         }
+        self.out.release();
         Ok(manifest)
     }
 
     fn finish_part(&mut self) -> Result<(), ExportError> {
-        if let Some(mut part) = self.part.take() {
-            self.files.extend(part.finish(&self.dir)?);
+        if let Some(mut part) = self.part.take()
+            && let Some(file) = part.finish(&self.out)?
+        {
+            self.files.push(file);
+            note(&self.out, &self.files)?;
         }
         Ok(())
     }
-}
-
-/// Whether a directory holds what no export begins with.
-fn holds_others(dir: &Path) -> Result<bool, ExportError> {
-    let first = [LOCK, SETUP].map(|name| dir.join(name));
-    let first = [unfinished(&first[1]), unfinished(&dir.join(CHECKPOINT))]
-        .into_iter()
-        .chain(first);
-    let first: Vec<PathBuf> = first.collect();
-    let entries = fs::read_dir(dir).map_err(|e| ExportError::io(dir, e))?;
-    for entry in entries {
-        let entry = entry.map_err(|e| ExportError::io(dir, e))?;
-        if !first.contains(&entry.path()) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
 }
 
 /// The records of a run and kind, a file after the other.
@@ -260,13 +262,13 @@ impl Part {
         self.open.as_ref().map_or(0, |open| open.records)
     }
 
-    fn add(&mut self, dir: &Path, format: Format, row: &Row<'_>) -> Result<(), ExportError> {
+    fn add(&mut self, out: &Out, format: Format, row: &Row<'_>) -> Result<(), ExportError> {
         let cells = self.table.cells(row.index, row.bytes, row.opened)?;
         let open = match &mut self.open {
             Some(open) => open,
             none => {
                 let name = layout::path(self.scope, self.table.kind, self.number, format);
-                none.insert(OpenFile::new(dir, name, format, &self.table, row.index)?)
+                none.insert(OpenFile::new(out, name, format, &self.table, row.index)?)
             }
         };
         open.last_index = row.index;
@@ -276,16 +278,15 @@ impl Part {
             .map_err(|e| ExportError::table(&open.path, e))
     }
 
-    /// Gives the file its name, where one is open, and notes it.
-    fn finish(&mut self, dir: &Path) -> Result<Option<ExportedFile>, ExportError> {
+    /// Gives the file its name, where one is open.
+    fn finish(&mut self, out: &Out) -> Result<Option<ExportedFile>, ExportError> {
         let Some(open) = self.open.take() else {
             return Ok(None);
         };
         open.writer
             .finish()
             .map_err(|e| ExportError::table(&open.path, e))?;
-        persist(&open.path)?;
-        let (bytes, sha256) = digest(&open.path)?.unwrap_or_default();
+        let (bytes, sha256) = out.keep(&open.name)?;
         let file = ExportedFile {
             path: open.name,
             bytes,
@@ -294,7 +295,6 @@ impl Part {
             first_index: open.first_index,
             last_index: open.last_index,
         };
-        note(dir, &file)?;
         self.number += 1;
         Ok(Some(file))
     }
@@ -302,16 +302,15 @@ impl Part {
 
 impl OpenFile {
     fn new(
-        dir: &Path,
+        out: &Out,
         name: String,
         format: Format,
         table: &Table,
         first_index: u64,
     ) -> Result<Self, ExportError> {
-        let path = dir.join(&name);
-        let folder = path.parent().unwrap_or(dir);
-        fs::create_dir_all(folder).map_err(|e| ExportError::io(folder, e))?;
-        let file = File::create(unfinished(&path)).map_err(|e| ExportError::io(&path, e))?;
+        let path = out.path(&name);
+        let draft = out.draft(&name)?;
+        let file = File::create(&draft).map_err(|e| ExportError::io(&draft, e))?;
         let writer = Writer::new(file, format, table).map_err(|e| ExportError::table(&path, e))?;
         Ok(Self {
             name,

@@ -1,6 +1,6 @@
 //! Records as tables: Parquet, CSV or JSON Lines, a folder for each run and kind, with the checkpoint they belong to.
 //!
-//! An [`Export`] writes into a directory, one file after the other, each under a name of its own until it is whole, and
+//! An [`Export`] writes into a directory or an object store, one file after the other, each under a name of its own until it is whole, and
 //! notes what it has. Interrupted and begun again it goes on after the last whole file, at the same checkpoint. In the end a
 //! manifest has the SHA-256 of every file.
 //!
@@ -14,6 +14,7 @@ mod export;
 mod json_lines;
 mod layout;
 mod manifest;
+mod out;
 mod parquet_file;
 mod table;
 

@@ -1,15 +1,14 @@
 //! What an export holds: the checkpoint, and every file with its digest.
 
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use record::RunId;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::ExportError;
+use crate::out::Out;
 
 /// The checkpoint's file: the signed note, as the log serves it.
 pub(crate) const CHECKPOINT: &str = "_checkpoint";
@@ -59,56 +58,11 @@ pub struct Manifest {
     pub files: Vec<ExportedFile>,
 }
 
-/// The name of a file until it is whole: readers of a folder pass over names that begin with a dot.
-pub(crate) fn unfinished(path: &Path) -> PathBuf {
-    let name = path.file_name().and_then(|name| name.to_str());
-    path.with_file_name(format!(".{}.unfinished", name.unwrap_or_default()))
-}
-
-/// Writes a file such that it is there whole or not at all.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), ExportError> {
-    let unfinished = unfinished(path);
-    let written = File::create(&unfinished).and_then(|mut file| file.write_all(bytes));
-    written.map_err(|e| ExportError::io(&unfinished, e))?;
-    persist(path)
-}
-
-/// Gives a file that is written its name.
-pub(crate) fn persist(path: &Path) -> Result<(), ExportError> {
-    let unfinished = unfinished(path);
-    let synced = File::open(&unfinished).and_then(|file| file.sync_all());
-    synced.map_err(|e| ExportError::io(&unfinished, e))?;
-    fs::rename(&unfinished, path).map_err(|e| ExportError::io(path, e))?;
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let synced = File::open(folder).and_then(|folder| folder.sync_all());
-    synced.map_err(|e| ExportError::io(folder, e))
-}
-
-/// Size and SHA-256 of a file; `None` where there is none.
-pub(crate) fn digest(path: &Path) -> Result<Option<(u64, String)>, ExportError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(ExportError::io(path, e)),
-    };
-    let (mut hasher, mut bytes, mut buffer) = (Sha256::new(), 0, vec![0; 1 << 16]);
-    loop {
-        let read = file
-            .read(&mut buffer)
-            .map_err(|e| ExportError::io(path, e))?;
-        if read == 0 {
-            return Ok(Some((bytes, hex(&hasher.finalize()))));
-        }
-        hasher.update(&buffer[..read]);
-        bytes += read as u64;
-    }
-}
-
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing into a text does not fail.
         let _ = write!(text, "{byte:02x}");
@@ -116,47 +70,39 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn line(path: &Path, file: &ExportedFile) -> Result<Vec<u8>, ExportError> {
-    let mut line = serde_json::to_vec(file).map_err(|e| ExportError::table(path, e))?;
-    line.push(b'\n');
-    Ok(line)
+fn lines(files: &[ExportedFile]) -> Result<Vec<u8>, ExportError> {
+    let mut lines = Vec::new();
+    for file in files {
+        serde_json::to_writer(&mut lines, file)
+            .map_err(|e| ExportError::table(Path::new(PROGRESS), e))?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
-/// Notes that a file is whole.
-pub(crate) fn note(dir: &Path, file: &ExportedFile) -> Result<(), ExportError> {
-    let path = dir.join(PROGRESS);
-    let line = line(&path, file)?;
-    let opened = OpenOptions::new().create(true).append(true).open(&path);
-    let noted = opened.and_then(|mut progress| {
-        progress.write_all(&line)?;
-        progress.sync_all()
-    });
-    noted.map_err(|e| ExportError::io(&path, e))
+/// Notes the files that are whole.
+pub(crate) fn note(out: &Out, files: &[ExportedFile]) -> Result<(), ExportError> {
+    out.write(PROGRESS, &lines(files)?)
 }
 
 /// The files that were noted and are as they were. From the first that is not, they are written again.
-pub(crate) fn noted(dir: &Path) -> Result<Vec<ExportedFile>, ExportError> {
-    let path = dir.join(PROGRESS);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(ExportError::io(&path, e)),
+pub(crate) fn noted(out: &Out) -> Result<Vec<ExportedFile>, ExportError> {
+    let Some(text) = out.read(PROGRESS)? else {
+        return Ok(Vec::new());
     };
-    let (mut files, mut lines) = (Vec::new(), Vec::new());
-    for noted in text.lines() {
+    let mut files = Vec::new();
+    for noted in String::from_utf8_lossy(&text).lines() {
         // One that is half there is of a file that is not known to be whole.
         let Ok(file) = serde_json::from_str::<ExportedFile>(noted) else {
             break;
         };
-        let there = digest(&dir.join(&file.path))?;
-        if there != Some((file.bytes, file.sha256.clone())) {
+        if !out.holds(&file)? {
             break;
         }
-        lines.extend(line(&path, &file)?);
         files.push(file);
     }
-    if lines != text.as_bytes() {
-        write_whole(&path, &lines)?;
+    if lines(&files)? != text {
+        note(out, &files)?;
     }
     Ok(files)
 }

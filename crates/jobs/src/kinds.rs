@@ -1,5 +1,7 @@
 //! The kinds of jobs, one file each. A new one gets a file here and a line in [`KINDS`].
 
+mod backup;
+mod export;
 mod integrity;
 mod integrity_range;
 mod model_card;
@@ -68,6 +70,8 @@ pub trait Kind: Send + Sync {
 
 /// All of them.
 pub const KINDS: &[&dyn Kind] = &[
+    &backup::Backup,
+    &export::ExportJob,
     &integrity::Integrity,
     &integrity_range::IntegrityRange,
     &model_card::ModelCardJob,
@@ -85,6 +89,11 @@ pub(crate) fn find(name: &str) -> Option<&'static dyn Kind> {
 /// Whether there is a kind of this name that may be asked for.
 pub fn is_kind(name: &str) -> bool {
     find(name).is_some_and(Kind::may_be_asked_for)
+}
+
+/// Whether a worker with these tools can do jobs of this kind, if there is one of this name.
+pub fn can_do(name: &str, tools: &Tools) -> bool {
+    find(name).is_none_or(|kind| kind.is_possible(tools))
 }
 
 /// The names of those that may be asked for.

@@ -1,4 +1,4 @@
-//! What is done behind everything else: checks of the whole log, model cards, timestamps, notifications.
+//! What is done behind everything else: checks of the whole log, model cards, timestamps, backups, exports, notifications.
 //!
 //! The database holds the truth about every job ([`store::JobStore`]); a [`store::Bell`] only wakes whoever is ready. A
 //! job may be begun more than once, when its worker dies, freezes or is cut off, so each kind of job is idempotent, and
@@ -30,12 +30,12 @@ mod worker;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use ledger::{Ledger, TimestampAuthority};
+use ledger::{Ledger, Location, TimestampAuthority};
 
 pub use attempt::Attempt;
 pub use error::{Fault, JobError};
 pub use integrity::Standing;
-pub use kinds::{KINDS, Kind, is_kind};
+pub use kinds::{KINDS, Kind, can_do, is_kind};
 pub use notify::{EVENTS, Mail, MailTls, NotifyError, Relay, Target, Webhook};
 pub use queue::Queue;
 pub use schedule::{Schedule, ScheduleError, When};
@@ -46,6 +46,8 @@ pub use worker::{Worker, WorkerOptions};
 pub struct Tools {
     /// The ledger they are about.
     pub ledger: Ledger,
+    /// Where it is kept.
+    pub location: Location,
     /// Where they come from.
     pub queue: Queue,
     /// Who stamps checkpoints, if anybody.
@@ -62,18 +64,46 @@ pub struct Settings {
     pub targets: Vec<Target>,
     /// When something is late.
     pub patience: Patience,
+    /// Where backups go, if anywhere.
+    pub backup: Option<BackupPlan>,
+    /// Where exports go, if anywhere.
+    pub export: Option<ExportPlan>,
+}
+
+/// Where exports go.
+#[derive(Debug)]
+pub struct ExportPlan {
+    /// A directory, or an object store's URL: each export gets a folder in it.
+    pub place: String,
+    /// How to get at the object store.
+    pub options: Vec<(String, String)>,
+    /// What tables are written as.
+    pub format: export::Format,
+}
+
+/// Where backups go.
+#[derive(Debug)]
+pub struct BackupPlan {
+    /// A directory, or an object store's URL.
+    pub place: String,
+    /// How to get at the object store.
+    pub options: Vec<(String, String)>,
+    /// What the backups are encrypted under.
+    pub key: backup::Key,
 }
 
 impl Tools {
     /// Tools for a ledger's jobs.
     pub fn new(
         ledger: Ledger,
+        location: Location,
         queue: Queue,
         authority: Option<Arc<dyn TimestampAuthority>>,
         settings: Settings,
     ) -> Self {
         Self {
             ledger,
+            location,
             queue,
             authority,
             settings: RwLock::new(Arc::new(settings)),

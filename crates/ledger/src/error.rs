@@ -38,7 +38,7 @@ pub enum LedgerError {
         reason: String,
     },
     /// A ledger is there already.
-    #[error("{} holds a ledger already; open it instead of creating one", dir.display())]
+    #[error("{} holds a ledger already; open it, or choose another place", dir.display())]
     Exists {
         /// The data directory.
         dir: PathBuf,
@@ -52,6 +52,24 @@ pub enum LedgerError {
     /// A server writes to the ledger.
     #[error("a server writes to this ledger; stop every server that uses it, then try again")]
     InUse,
+    /// Key files were changed while they were read.
+    #[error("keys were changed meanwhile, as a rotation does; try again once that is done")]
+    KeysChanged,
+    /// Journal and checkpoint moved faster than they could be read.
+    #[error(
+        "the journal and the checkpoint could not be read as they belong together, for they moved on each time; try again, \
+         nearer to the database and the object store"
+    )]
+    Restless,
+    /// A journal that ends before what is restored begins.
+    #[error("the place holds part of another restoration; remove it, or restore into a new place")]
+    NotAnew,
+    /// A place that was to be filled holds something else.
+    #[error("{what} is there already, with other content; restore into a new place")]
+    Occupied {
+        /// What is there.
+        what: String,
+    },
     /// The ledger's objects are in another place than was given.
     #[error(
         "the ledger's objects are in {known}, not in {given}; give that place, or use `rlhf-audit migrate`"
@@ -255,6 +273,18 @@ impl LedgerError {
     /// Whether something over a network does not answer, and may later.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Store(error) if error.is_unavailable())
+    }
+
+    /// Whether what was to be made is in the way of what is there.
+    pub fn is_occupied(&self) -> bool {
+        use store::StoreError::{LedgerExists, NotEmpty};
+        matches!(
+            self,
+            Self::Exists { .. }
+                | Self::Occupied { .. }
+                | Self::NotAnew
+                | Self::Store(LedgerExists { .. } | NotEmpty { .. })
+        )
     }
 
     /// Whether something that was kept is not what was kept: damage, or somebody's hand.

@@ -109,7 +109,7 @@ impl Location {
         })
     }
 
-    fn database(&self) -> Result<Option<Postgres>, LedgerError> {
+    pub(crate) fn database(&self) -> Result<Option<Postgres>, LedgerError> {
         let open = |url: &String| Postgres::open(&PgOptions::new(url.as_str()));
         Ok(self.database_url.as_ref().map(open).transpose()?)
     }
@@ -137,7 +137,6 @@ impl Location {
 
     /// What the ledger remembers of where its objects are: a server that looked elsewhere would find none.
     pub(crate) fn check_objects(&self, meta: &dyn MetaStore) -> Result<(), LedgerError> {
-        let given = self.objects_place();
         let known = meta.kv_get(OBJECTS)?;
         if known.is_none()
             && meta
@@ -146,15 +145,38 @@ impl Location {
         {
             return self.remember_objects(meta);
         }
-        let known = known.unwrap_or_else(|| DIRECTORY.into());
+        self.same_objects(&known.unwrap_or_else(|| DIRECTORY.into()))
+    }
+
+    /// As [`check_objects`](Self::check_objects), for whoever only reads.
+    pub(crate) fn check_known_objects(&self, meta: &dyn MetaStore) -> Result<(), LedgerError> {
+        match meta.kv_get(OBJECTS)? {
+            Some(known) => self.same_objects(&known),
+            None => Ok(()),
+        }
+    }
+
+    fn same_objects(&self, known: &[u8]) -> Result<(), LedgerError> {
+        let given = self.objects_place();
         if known == given.as_bytes() {
             return Ok(());
         }
         Err(LedgerError::OtherObjects {
-            known: String::from_utf8_lossy(&known).into_owned(),
+            known: String::from_utf8_lossy(known).into_owned(),
             given: given.to_owned(),
         })
     }
+}
+
+/// An object store that holds no ledger: `s3://`, `gs://` or `az://`, then bucket and prefix.
+///
+/// # Errors
+/// It cannot be meant, does not answer, or does not do what is relied on.
+pub fn objects_at(
+    url: &str,
+    options: &[(String, String)],
+) -> Result<Arc<dyn ObjectStore>, LedgerError> {
+    Ok(Arc::new(RemoteObjects::open(url, options)?))
 }
 
 impl Ledger {

@@ -11,6 +11,7 @@ use store::{DataDir, MetaStore, ObjectStore, StoredCheckpoint};
 
 use crate::LedgerError;
 use crate::attachments;
+use crate::kept;
 use crate::keys;
 use crate::ledger::{Ledger, Stores};
 use crate::location::{Location, MANIFEST, OBJECTS};
@@ -39,6 +40,8 @@ pub struct Migrated {
     pub subject_keys: u64,
     /// Access tokens.
     pub tokens: u64,
+    /// Jobs that were open; they begin anew. Those of the past are left behind.
+    pub jobs: u64,
 }
 
 impl Ledger {
@@ -213,6 +216,9 @@ fn copy_rows(
         to.insert_token(&token)?;
         migrated.tokens += 1;
     }
+    let jobs = kept::open_jobs(from)?;
+    kept::put_jobs(to, &jobs)?;
+    migrated.jobs = jobs.len() as u64;
     for name in from.kv_names()? {
         if ![OBJECTS, MANIFEST, "policy"].contains(&name.as_str())
             && let Some(value) = from.kv_get(&name)?

@@ -66,6 +66,7 @@ impl Home {
         if let Some(predecessor) = self.manifest.predecessor {
             ledger.begin(predecessor)?;
         }
+        ledger.tell_of_restoration()?;
         Ok(ledger)
     }
 }

@@ -363,6 +363,19 @@ pub(crate) fn read_stream_row(row: &StreamRow) -> Result<(StreamState, StreamNot
     ))
 }
 
+/// The same row with whoever opened the stream.
+pub(crate) fn opened_by(mut row: StreamRow, principal: &str) -> Result<StreamRow, LedgerError> {
+    let (state, notes) = read_stream_row(&row)?;
+    row.state = StreamSnapshot {
+        state,
+        principal: principal.into(),
+        skewed: notes.skewed,
+    }
+    .row()
+    .state;
+    Ok(row)
+}
+
 fn read_run_row(row: &RunRow) -> Result<RunNotes, LedgerError> {
     let owner: [u8; 32] = row.owner_key.as_slice().try_into().map_err(|_| {
         LedgerError::corrupt(format!("the index's run {}", row.run), "its owner's key")

@@ -198,6 +198,20 @@ pub enum StoreError {
         /// Their connections.
         others: String,
     },
+    /// The database was written by an older version of this program, and is only to be read.
+    #[error(
+        "{} has schema {found}, and this version reads {known}; use the rlhf-audit that wrote it, or let this one open \
+         the ledger once",
+        .path.display()
+    )]
+    OlderSchema {
+        /// The database file.
+        path: PathBuf,
+        /// Its schema version.
+        found: i64,
+        /// The schema this version reads.
+        known: i64,
+    },
     /// The database holds what was never written.
     #[error(
         "{} is damaged: {reason}; restore it from a backup, or rebuild the index with `rlhf-audit reindex`",
@@ -284,6 +298,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A failed system call on `path`, for those who keep files beside this crate.
+    pub fn io_of(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::io(action, path, source)
+    }
+
     /// Sorts a failed system call on `path` into [`Full`](Self::Full), [`Denied`](Self::Denied) or [`Io`](Self::Io).
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_path_buf();

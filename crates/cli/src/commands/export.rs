@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::Path;
 
 use client::RecordQuery;
 use export::{Export, ExportError, Format, Manifest, Row, Setup};
@@ -11,6 +11,7 @@ use record::{Kind, RecordHash, Scope, leaf_hash};
 use serde_json::json;
 use tlog::{Checkpoint, SignedNote};
 
+use crate::location::object_options;
 use crate::outcome::{Failure, Outcome};
 use crate::place::{Place, PlaceArgs, client_failure, ledger_failure};
 
@@ -20,9 +21,10 @@ const PAGE: usize = 1_000;
 /// Write published records into tables: Parquet, CSV or JSON Lines
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The directory to write into: new, empty, or that of an export that was interrupted, which goes on
-    #[arg(value_name = "OUTPUT")]
-    output: PathBuf,
+    /// Where to write: a directory or an object store (s3://, gs:// or az://, bucket and prefix), new, empty, or that of
+    /// an export that was interrupted, which goes on
+    #[arg(value_name = "DIR|s3|gs|az://BUCKET/PREFIX")]
+    output: String,
     /// parquet, csv or jsonl
     #[arg(long, default_value_t = Format::Parquet)]
     format: Format,
@@ -52,7 +54,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             "Exported {} records in {} files to {}, at the checkpoint of {} records.",
             manifest.records,
             manifest.files.len(),
-            args.output.display(),
+            args.output,
             manifest.log_size
         );
     }
@@ -70,7 +72,14 @@ fn write(args: &Args, place: &Place, json: bool) -> Result<Manifest, Failure> {
         records_per_file: args.records_per_file,
     };
     let latest = client.checkpoint().map_err(client_failure)?;
-    let mut export = Export::begin(&args.output, setup, latest.as_bytes()).map_err(failure)?;
+    let mut export = if args.output.contains("://") {
+        let objects =
+            ledger::objects_at(&args.output, &object_options()).map_err(ledger_failure)?;
+        Export::begin_at(objects, &args.output, setup, latest.as_bytes())
+    } else {
+        Export::begin(Path::new(&args.output), setup, latest.as_bytes())
+    }
+    .map_err(failure)?;
     let (at, newest) = (
         checkpoint(export.checkpoint())?,
         checkpoint(latest.as_bytes())?,
@@ -78,11 +87,7 @@ fn write(args: &Args, place: &Place, json: bool) -> Result<Manifest, Failure> {
     if at.origin != newest.origin || at.size > newest.size {
         return Err(Failure::input(format!(
             "{} was begun with {} at {} records; this log is {} at {}",
-            args.output.display(),
-            at.origin,
-            at.size,
-            newest.origin,
-            newest.size
+            args.output, at.origin, at.size, newest.origin, newest.size
         )));
     }
     let (whole, records) = export.kept();

@@ -53,7 +53,7 @@ enum Action {
     },
     /// Have a job done and wait for what it comes to: by a server's workers, or here, where there is no server
     Run {
-        /// The kind: integrity, model-card, model-cards, timestamp or watch
+        /// The kind: backup, export, integrity, model-card, model-cards, timestamp or watch
         kind: String,
         /// The run whose model card is wanted: its id or name
         #[arg(long, value_name = "RUN")]
@@ -169,7 +169,15 @@ fn here(
     plan: Plan,
 ) -> Result<Job, Failure> {
     let ledger = place.location.open()?;
-    let tools = plan.tools(&ledger, tsa)?;
+    let tools = plan.tools(&ledger, &place.location.location(), tsa)?;
+    if !jobs::can_do(kind, &tools) {
+        return Err(Failure::input(format!(
+            "nothing here says what a job of the kind {kind} needs"
+        ))
+        .with_hint(
+            "backup and export want [backup] and [export] in the configuration file, timestamp wants --tsa",
+        ));
+    }
     let id = tools.queue.add(&ledger, kind, payload);
     let id = id.map_err(|error| match error {
         JobError::Store(error) => Failure::unavailable(error),

@@ -63,17 +63,18 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     if json {
         let copied = json!({
             "records": migrated.records, "objects": migrated.objects, "bytes": migrated.bytes,
-            "subject_keys": migrated.subject_keys, "tokens": migrated.tokens,
+            "subject_keys": migrated.subject_keys, "tokens": migrated.tokens, "jobs": migrated.jobs,
         });
         println!("{}", json!({ "copied": copied, "verified": report }));
     } else {
         println!(
-            "Copied {} records in {} objects ({} bytes), {} subject keys and {} tokens; verified at the new place:",
+            "Copied {} records in {} objects ({} bytes), {} subject keys, {} tokens and {} open jobs (those of the past are left behind); verified at the new place:",
             migrated.records,
             migrated.objects,
             migrated.bytes,
             migrated.subject_keys,
-            migrated.tokens
+            migrated.tokens,
+            migrated.jobs
         );
         print!("{report}");
         println!(

@@ -36,7 +36,7 @@ pub(crate) fn run(args: &Args, parts: &Parts, json: bool) -> Result<Outcome, Fai
     let plan = args.work.plan(parts)?;
     let ledger =
         Ledger::open_at(&args.location.location(), ledger_options()).map_err(shared_failure)?;
-    let tools = plan.tools(&ledger, None)?;
+    let tools = plan.tools(&ledger, &args.location.location(), None)?;
     let operation = args.operation.start(&ledger, &tools.queue)?;
     let stop = Stop::listen()?;
     let adjusted = Arc::clone(&tools);

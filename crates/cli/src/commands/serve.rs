@@ -215,7 +215,7 @@ pub(crate) fn run(args: &Args, parts: &Parts, json: bool) -> Result<Outcome, Fai
             .with_hint("stop what listens there, or choose another port with --port")
     })?;
     let bound = listener.local_addr().unwrap_or(address);
-    let tools = plan.tools(&ledger, args.tsa.as_deref())?;
+    let tools = plan.tools(&ledger, &args.location.location(), args.tsa.as_deref())?;
     let options = server::Options {
         queue: Some(tools.queue.clone()),
         no_auth: args.no_auth,

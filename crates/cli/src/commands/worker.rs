@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args, parts: &Parts, json: bool) -> Result<Outcome, Fai
     let plan = args.work.plan(parts)?;
     let ledger =
         Ledger::open_at(&args.location.location(), ledger_options()).map_err(shared_failure)?;
-    let tools = plan.tools(&ledger, args.tsa.as_deref())?;
+    let tools = plan.tools(&ledger, &args.location.location(), args.tsa.as_deref())?;
     let options = WorkerOptions {
         threads: args.threads.into(),
         lease: args.lease,

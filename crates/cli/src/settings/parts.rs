@@ -2,6 +2,7 @@
 //!
 //! No secret stands in them: a webhook's and a mail relay's are in files that they name, read by [`Parts::work`].
 
+mod keeping;
 mod notices;
 mod schedules;
 mod unknown;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use toml::Table;
 
+use self::keeping::{BackupEntry, ExportEntry};
 use self::notices::{MailEntry, WebhookEntry};
 use self::schedules::ScheduleEntry;
 use crate::duration::duration;
@@ -29,6 +31,10 @@ pub(crate) struct Parts {
     mail: Vec<MailEntry>,
     /// How long something may take before somebody is told
     patience: PatienceEntry,
+    /// Where backups go
+    backup: Option<BackupEntry>,
+    /// Where exports go
+    export: Option<ExportEntry>,
     /// Thresholds of the rules that watch over training
     watch: server::WatchSettings,
 }
@@ -80,7 +86,9 @@ impl Parts {
     }
 
     /// What the tables are called; no option is called so.
-    pub(crate) const NAMES: [&str; 5] = ["mail", "patience", "schedule", "watch", "webhook"];
+    pub(crate) const NAMES: [&str; 7] = [
+        "backup", "export", "mail", "patience", "schedule", "watch", "webhook",
+    ];
 
     /// Reads the tables.
     ///
@@ -109,7 +117,9 @@ impl Parts {
         let schedules = self.schedule.iter().map(|entry| entry.schedule().map(drop));
         let patience = self.patience.patience().map(drop);
         let watch = self.watch.check().map_err(|e| format!("watch.{e}"));
-        let rest = [patience, watch];
+        let backup = self.backup.as_ref().map_or(Ok(()), BackupEntry::check);
+        let export = self.export.as_ref().map_or(Ok(()), ExportEntry::check);
+        let rest = [patience, watch, backup, export];
         let notices = notices::checks(&self.webhook, &self.mail);
         schedules
             .chain(notices)
@@ -127,6 +137,8 @@ impl Parts {
             schedules: schedules::all(&self.schedule).map_err(Failure::input)?,
             targets: notices::targets(&self.webhook, &self.mail)?,
             patience: self.patience.patience().map_err(Failure::input)?,
+            backup: self.backup.as_ref().map(BackupEntry::plan).transpose()?,
+            export: self.export.as_ref().map(ExportEntry::plan).transpose()?,
         })
     }
 
@@ -143,6 +155,7 @@ impl Parts {
         }
         schedules::told(&self.schedule, &mut told);
         notices::told(&self.webhook, &self.mail, &mut told);
+        keeping::told(self.backup.as_ref(), self.export.as_ref(), &mut told);
         beside_default("patience", &self.patience, &mut told);
         if command == "serve" {
             beside_default("watch", &self.watch, &mut told);

@@ -72,6 +72,8 @@ impl Desk {
             "RLHF_AUDIT_EPHEMERAL",
             "SSL_CERT_FILE",
             "SSL_CERT_DIR",
+            "RLHF_AUDIT_BACKUP_TO",
+            "RLHF_AUDIT_BACKUP_KEY_FILE",
         ] {
             command.env_remove(variable);
         }

@@ -28,10 +28,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use record::Sha256;
 use store::journal::{Inspection, inspect};
-use store::{DataDir, Group, MetaStore, ObjectStore, SqliteMeta, StoreError};
+use store::{DataDir, Group, Journal, MetaStore, ObjectStore, SqliteMeta, StoreError};
 use tlog::{Policy, TileId};
 
 use crate::keys;
+use crate::ledger::Stores;
 use crate::sealing::file::KeyId;
 use crate::{Ledger, LedgerError, Location, Options};
 use repair::LostAndFound;
@@ -161,16 +162,7 @@ fn fsck_shared(
     let journal = Mutex::new(stores.journal);
     let show = |visit: &mut dyn FnMut(Group<'_>) -> store::Result<()>| {
         let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut seen = Inspection::default();
-        journal.restart(size);
-        journal.begin(&mut |group| {
-            seen.first_index.get_or_insert(group.first_index);
-            seen.groups += 1;
-            visit(group)
-        })?;
-        journal.release();
-        seen.next_index = journal.next_index();
-        Ok(seen)
+        show_shared(&mut **journal, size, visit)
     };
     let scratch = location.dir.join("fsck.sqlite");
     let place = Place {
@@ -186,6 +178,55 @@ fn fsck_shared(
     } else {
         Err(LedgerError::InUse)
     }
+}
+
+/// Looks through stores that are to become a ledger, changing nothing.
+pub(crate) fn examine(
+    stores: &mut Stores,
+    data: Option<&DataDir>,
+    location: &Location,
+    policy: &Policy,
+    options: &Options,
+) -> Result<FsckReport, LedgerError> {
+    let journal = Mutex::new(&mut stores.journal);
+    let show = |visit: &mut dyn FnMut(Group<'_>) -> store::Result<()>| match data {
+        Some(data) => inspect(&data.journal(), visit),
+        None => {
+            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+            let size = stores.meta.latest_checkpoint()?.map_or(0, |at| at.size);
+            show_shared(&mut ***journal, size, visit)
+        }
+    };
+    let scratch = match data {
+        Some(data) => data.tmp().join("fsck.sqlite"),
+        None => location.dir.join("fsck.sqlite"),
+    };
+    let place = Place {
+        objects: Arc::clone(&stores.objects),
+        meta: Arc::clone(&stores.meta),
+        policy,
+        journal: &show,
+        scratch: &scratch,
+    };
+    place.look(&location.dir, options, false)
+}
+
+/// Shows what a shared journal has beyond a checkpoint.
+fn show_shared(
+    journal: &mut dyn Journal,
+    size: u64,
+    visit: &mut dyn FnMut(Group<'_>) -> store::Result<()>,
+) -> store::Result<Inspection> {
+    let mut seen = Inspection::default();
+    journal.restart(size);
+    journal.begin(&mut |group| {
+        seen.first_index.get_or_insert(group.first_index);
+        seen.groups += 1;
+        visit(group)
+    })?;
+    journal.release();
+    seen.next_index = journal.next_index();
+    Ok(seen)
 }
 
 impl Place<'_> {

@@ -51,6 +51,15 @@ impl DirObjects {
         })
     }
 
+    /// Objects below `root`, to be read: nothing is made.
+    pub fn open_to_read(root: &Path) -> Self {
+        Self {
+            root: root.to_path_buf(),
+            tmp: root.join("tmp"),
+            placing: Mutex::new(()),
+        }
+    }
+
     fn stage(&self, (key, bytes): (&str, &[u8])) -> Result<Staged> {
         check_key(key)?;
         if let Some(present) = self.get(key)? {

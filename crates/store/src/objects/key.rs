@@ -5,7 +5,7 @@ use crate::error::{Result, StoreError};
 /// The longest key, in bytes.
 const MAX_KEY_BYTES: usize = 512;
 
-/// Checks a key: path segments of letters, digits, `.`, `-` and `_`, joined by single slashes, none of them starting
+/// Checks a key: path segments of letters, digits, `.`, `-`, `_` and `=`, joined by single slashes, none of them starting
 /// with a dot. So no key leaves its root, names a hidden file, or means different things to a file system and to S3.
 ///
 /// # Errors
@@ -32,9 +32,9 @@ pub fn check_key(key: &str) -> Result<()> {
         }
         if !segment
             .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'='))
         {
-            return bad("only letters, digits, `.`, `-`, `_` and `/` are allowed");
+            return bad("only letters, digits, `.`, `-`, `_`, `=` and `/` are allowed");
         }
     }
     Ok(())

@@ -68,6 +68,17 @@ impl RemoteObjects {
         Self::open_on(Arc::new(Net::new()?), url, options)
     }
 
+    /// As [`open`](Self::open), to read alone: nothing is written, and nothing made sure of.
+    ///
+    /// # Errors
+    /// [`BadConfig`](StoreError::BadConfig) for a URL or an option that cannot be.
+    pub fn open_to_read(url: &str, options: &[(String, String)]) -> Result<Self> {
+        Ok(Self {
+            net: Arc::new(Net::new()?),
+            inner: Arc::new(location::connect(url, options)?),
+        })
+    }
+
     pub(crate) fn open_on(net: Arc<Net>, url: &str, options: &[(String, String)]) -> Result<Self> {
         let objects = Self {
             net,

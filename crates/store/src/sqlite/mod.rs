@@ -73,6 +73,29 @@ impl SqliteMeta {
         })
     }
 
+    /// Opens the database of a ledger that another process may be writing to, to read it: nothing is made, nothing is
+    /// brought up to date, and every write is refused.
+    ///
+    /// # Errors
+    /// [`OlderSchema`](StoreError::OlderSchema) or [`NewerSchema`](StoreError::NewerSchema) if another version of this
+    /// program has written it; otherwise as the database fails.
+    pub fn open_beside(path: &Path) -> Result<Self> {
+        let failed = |error| sort(path, "open the database", error);
+        // Not read-only: where nobody else has it open, its log is recovered by whoever comes.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let writer = Connection::open_with_flags(path, flags).map_err(failed)?;
+        configure(&writer).map_err(failed)?;
+        writer
+            .execute_batch("PRAGMA query_only = ON;")
+            .map_err(failed)?;
+        schema::check(path, &writer, &schema::STEPS)?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            writer: Mutex::new(writer),
+            readers: Mutex::new(Vec::new()),
+        })
+    }
+
     /// Runs `work` in a transaction that is committed if it succeeds. Serialised among threads and processes.
     fn write<T>(
         &self,

@@ -5,8 +5,8 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::sort;
-use crate::error::Result;
-use crate::schema::{Found, PROGRAM, Step};
+use crate::error::{Result, StoreError};
+use crate::schema::{Found, PROGRAM, Step, version};
 
 /// See [`Step`] for what may change, and how.
 pub(super) const STEPS: [Step; 4] = [
@@ -113,6 +113,20 @@ const HISTORY: &str = "
     );
 ";
 
+/// Makes sure that the file has a schema that a program which knows these reads, and takes no step.
+pub(super) fn check(path: &Path, connection: &Connection, steps: &[Step]) -> Result<()> {
+    let found =
+        found(connection).map_err(|error| sort(path, "read the schema's version", error))?;
+    match found.next(steps, path)? {
+        None => Ok(()),
+        Some(_) => Err(StoreError::OlderSchema {
+            path: path.to_path_buf(),
+            found: found.version,
+            known: version(steps),
+        }),
+    }
+}
+
 /// Brings the file to the newest of these schemas, each step in its own transaction. One that is newer and may be used is
 /// left as it is.
 pub(super) fn migrate(path: &Path, connection: &mut Connection, steps: &[Step]) -> Result<()> {
@@ -142,13 +156,13 @@ fn take(transaction: &Transaction<'_>, version: i64, step: &Step) -> rusqlite::R
     Ok(())
 }
 
-fn found(transaction: &Transaction<'_>) -> rusqlite::Result<Found> {
-    let oldest = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+fn found(connection: &Connection) -> rusqlite::Result<Found> {
+    let oldest = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let bare = Found::bare(oldest);
-    if !has_history(transaction)? {
+    if !has_history(connection)? {
         return Ok(bare);
     }
-    let last = transaction.query_row(
+    let last = connection.query_row(
         "SELECT version, program FROM schema_history ORDER BY version DESC LIMIT 1",
         [],
         |row| {
@@ -162,8 +176,8 @@ fn found(transaction: &Transaction<'_>) -> rusqlite::Result<Found> {
     Ok(last.optional()?.unwrap_or(bare))
 }
 
-fn has_history(transaction: &Transaction<'_>) -> rusqlite::Result<bool> {
-    transaction
+fn has_history(connection: &Connection) -> rusqlite::Result<bool> {
+    connection
         .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_history'")?
         .exists([])
 }
