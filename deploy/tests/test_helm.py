@@ -58,7 +58,7 @@ EVERYTHING = {
             {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {"matchLabels": {"a": "b"}}}
         ],
     },
-    "jobsConfig": '[[schedule]]\nname = "cards"\nkind = "model-cards"\nevery = "1h"\n',
+    "config": '[[schedule]]\nname = "cards"\nkind = "model-cards"\nevery = "1h"\n',
     "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/a"}},
     "service": {"type": "LoadBalancer", "port": 443},
     "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "tls", "annotations": {"a": "b"}},
