@@ -52,7 +52,7 @@ COPY --from=builder /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY LICENSE /usr/share/rlhf-audit/
 COPY --from=builder /out/sbom.cdx.json /usr/share/rlhf-audit/
 COPY --from=builder /out/rlhf-audit /usr/local/bin/
-# Two pools of memory: with one a thread, what a burst took is given back by halves (docs/operations/sizing.md).
+# Two pools of memory: with one for each thread, much of what a burst took is never given back (docs/operations/sizing.md).
 ENV PATH=/usr/local/bin:/usr/bin:/bin RLHF_AUDIT_DATA_DIR=/data RLHF_AUDIT_HOST=0.0.0.0 MALLOC_ARENA_MAX=2
 USER 10001:10001
 WORKDIR /data
