@@ -168,10 +168,10 @@ def test_the_guides_commands_in_containers(project):
 def reached(project, service, *targets):
     """Those of the targets to which a connection can be made from where a service is."""
     (container, *_) = project.containers(service)
-    tries = "; ".join(f"timeout 3 bash -c '</dev/tcp/{target}' 2>/dev/null && echo {target}" for target in targets)
+    tries = " ".join(f"(timeout 3 bash -c '</dev/tcp/{target}' 2>/dev/null && echo {target}) &" for target in targets)
     tried = project.engine(
         *("run", "--rm", "--network", f"container:{container['Id']}"),
-        *("--entrypoint", "bash", project.settings["RLHF_AUDIT_IMAGE"], "-c", f"{tries}; true"),
+        *("--entrypoint", "bash", project.settings["RLHF_AUDIT_IMAGE"], "-c", f"{tries} wait"),
     )
     return set(tried.stdout.split())
 
