@@ -29,7 +29,7 @@ verify-only: ## Build the auditor's binary: verification alone, no server, no da
 	@scripts/needs.sh cargo cc
 	$(CARGO) build --release --locked -p rlhf-audit --no-default-features --features verify
 
-test: test-rust test-python test-trl ## Run every test
+test: test-rust test-python test-trl test-deploy ## Run every test but those that take a container engine
 
 test-rust: ## Run the tests of the binary and its rooms
 	@scripts/needs.sh cargo cc openssl postgres redis moto azurite gcp-storage-emulator mlflow standardwebhooks aiosmtpd duckdb strace prometheus
