@@ -74,8 +74,19 @@ fn health_finds_an_encrypted_server_and_one_with_an_address_for_metrics() {
     let desk = Desk::new();
     let made = std::process::Command::new("openssl")
         .args([
-            "req", "-x509", "-newkey", "ed25519", "-nodes", "-keyout", "key.pem", "-out", "cert.pem", "-subj",
-            "/CN=audit.example", "-days", "2",
+            "req",
+            "-x509",
+            "-newkey",
+            "ed25519",
+            "-nodes",
+            "-keyout",
+            "key.pem",
+            "-out",
+            "cert.pem",
+            "-subj",
+            "/CN=audit.example",
+            "-days",
+            "2",
         ])
         .current_dir(desk.dir.path())
         .output()
@@ -86,7 +97,14 @@ fn health_finds_an_encrypted_server_and_one_with_an_address_for_metrics() {
     let encrypted = Serving::start(
         &desk,
         "https://127.0.0.1:",
-        &["--data-dir", "one", "--tls-cert", "cert.pem", "--tls-key", "key.pem"],
+        &[
+            "--data-dir",
+            "one",
+            "--tls-cert",
+            "cert.pem",
+            "--tls-key",
+            "key.pem",
+        ],
     );
     let apart = Serving::start(
         &desk,
@@ -154,7 +172,14 @@ fn a_ledger_in_memory_is_said_to_be_lost_in_log_and_health() {
     let Some(_mounted) = Tmpfs::mount(&desk.path("memory"), 64) else {
         return;
     };
-    let args = ["--port", "0", "--data-dir", "memory/data", "--admin-token", ADMIN];
+    let args = [
+        "--port",
+        "0",
+        "--data-dir",
+        "memory/data",
+        "--admin-token",
+        ADMIN,
+    ];
     let mut server = Logged::start(&desk, &args, &[]);
     let log = server.log();
     let warned = log

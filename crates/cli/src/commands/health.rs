@@ -12,9 +12,7 @@ use crate::outcome::{Failure, Outcome};
 
 /// Ask a server whether it can do its work
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Exit codes: 0 it can, 1 it answers that it cannot, 3 it does not answer."
-)]
+#[command(after_help = "Exit codes: 0 it can, 1 it answers that it cannot, 3 it does not answer.")]
 pub(crate) struct Args {
     /// The server's address [default: where `serve` listens with this configuration]
     #[arg(long, value_name = "URL")]
@@ -26,7 +24,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "4s", value_parser = duration)]
     timeout: Duration,
     // As `serve` has them, from the same configuration.
-    #[arg(long, hide = true, default_value = "127.0.0.1", env = "RLHF_AUDIT_HOST")]
+    #[arg(
+        long,
+        hide = true,
+        default_value = "127.0.0.1",
+        env = "RLHF_AUDIT_HOST"
+    )]
     host: IpAddr,
     #[arg(long, hide = true, default_value_t = 8000, env = "PORT")]
     port: u16,
