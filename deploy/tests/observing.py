@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -23,12 +24,22 @@ SERVICES = ROOT / "target" / "services"
 RUNBOOK = ROOT / "docs" / "deployment" / "runbook.md"
 
 
+def needed(*tools: str) -> None:
+    """Has `scripts/needs.sh` install what is not there."""
+    done = run(ROOT / "scripts" / "needs.sh", *tools, timeout=1800, cwd=ROOT)
+    if done.returncode != 0:
+        raise FileNotFoundError(done.stderr or done.stdout)
+
+
 def tool(package: str, name: str) -> Path:
-    """A program that `scripts/needs.sh` has unpacked."""
-    for place in (SERVICES / package / "usr" / "bin" / name, Path(shutil.which(name) or "/nowhere")):
-        if place.is_file():
-            return place
-    raise FileNotFoundError(f"{name} is missing: run scripts/needs.sh {package}")
+    """A program of a package of Debian's, unpacked under target/services, or from the path."""
+    unpacked = SERVICES / package / "usr" / "bin" / name
+    if not unpacked.is_file():
+        on_path = shutil.which(name)
+        if on_path:
+            return Path(on_path)
+        needed(package)
+    return unpacked
 
 
 def alertmanager(*args: object) -> list[object]:
@@ -41,22 +52,21 @@ def alertmanager(*args: object) -> list[object]:
     return ["unshare", "-m", *rights, "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', shared, *args]
 
 
+@functools.cache
 def binary() -> Path:
-    """The `rlhf-audit` under test: RLHF_AUDIT_BINARY, or the newest that cargo has built."""
+    """The `rlhf-audit` under test: RLHF_AUDIT_BINARY, or what cargo builds of this checkout."""
     given = os.environ.get("RLHF_AUDIT_BINARY")
     if given:
         return Path(given)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    built = [target / kind / "rlhf-audit" for kind in ("release", "debug")]
-    built = [path for path in built if path.is_file()]
-    if not built:
-        raise FileNotFoundError("there is no rlhf-audit binary: run `make build`, or name one in RLHF_AUDIT_BINARY")
-    return max(built, key=lambda path: path.stat().st_mtime)
+    build = ["cargo", "build", "--quiet", "--locked", "--workspace", "--bin", "rlhf-audit"]
+    subprocess.run(build, cwd=ROOT, check=True)
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "debug" / "rlhf-audit"
 
 
-def run(*args: object, **more: object) -> subprocess.CompletedProcess[str]:
+def run(*args: object, timeout: float = 300, **more: object) -> subprocess.CompletedProcess[str]:
     """A command that ends; what it says is in the answer, whatever its exit code."""
-    return subprocess.run([str(arg) for arg in args], capture_output=True, text=True, timeout=300, **more)  # type: ignore[call-overload]
+    words = [str(arg) for arg in args]
+    return subprocess.run(words, capture_output=True, text=True, timeout=timeout, **more)  # type: ignore[call-overload]
 
 
 def load(path: Path) -> dict:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import yaml
 
-from observing import ROOT, alertmanager, binary, free_port, get, load, run, running, tool
+from observing import ROOT, alertmanager, binary, free_port, get, load, needed, run, running, tool
 
 EVENTS = [
     {
@@ -54,10 +54,10 @@ class Scene:
 
 
 def bin_of_postgres(name: str) -> str:
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}")) or [Path(shutil.which(name) or "")]
-    if not found[-1].is_file():
-        raise FileNotFoundError("PostgreSQL is missing: run scripts/needs.sh postgres")
-    return str(found[-1])
+    """Debian keeps the server's binaries out of the path."""
+    needed("postgres")
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else name
 
 
 def as_somebody() -> list[str]:
@@ -137,6 +137,7 @@ def whole() -> Iterator[Scene]:
         scene = Scene(folder)
         audit = binary()
         database = f"postgresql://postgres@127.0.0.1:{stack.enter_context(postgres())}/postgres"
+        needed("redis")
         redis_port = free_port()
         redis = ["redis-server", "--port", redis_port, "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         stack.enter_context(running(redis, folder / "redis.log"))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from observing import ROOT, SERVICES, binary, eventually, free_port, get, load, run, running
+from observing import ROOT, SERVICES, binary, eventually, free_port, get, load, needed, run, running
 
 HERE = ROOT / "deploy" / "logging"
 FIELDS = {"timestamp", "level", "target", "message", "request_id", "trace_id"}
@@ -70,6 +70,7 @@ def test_the_ingest_pipeline_moves_fields_that_there_are() -> None:
 
 
 def test_logstash_can_read_its_file() -> None:
+    needed("pipelines")
     path = HERE / "elk" / "logstash.conf"
     parse = (
         "import sys; from logstash_pipeline_parser import Pipeline; print(Pipeline(open(sys.argv[1]).read()).parse())"

@@ -6,12 +6,17 @@ import re
 
 import pytest
 
-from observing import ROOT, SERVICES, load, run
+from observing import ROOT, SERVICES, load, needed, run
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 GITLAB = ROOT / ".gitlab-ci.yml"
 JENKINS = ROOT / "Jenkinsfile"
 PIPELINES = [*WORKFLOWS, GITLAB, JENKINS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tools() -> None:
+    needed("pipelines", "actionlint")
 
 
 def check_schema(schema: str, *files: object) -> None:
