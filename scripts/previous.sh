@@ -24,7 +24,8 @@ if [ ! -x "$place/rlhf-audit" ]; then
   tree="$place/tree"
   [ -e "$tree" ] || git worktree add --detach --quiet "$tree" "$commit" >&2
   # One target directory for all: most of what a version depends on is built already.
-  export CARGO_TARGET_DIR="$(realpath -m "${CARGO_TARGET_DIR:-target}")"
+  CARGO_TARGET_DIR="$(realpath -m "${CARGO_TARGET_DIR:-target}")"
+  export CARGO_TARGET_DIR
   (cd "$tree" && "${CARGO:-cargo}" build --locked --workspace --bin rlhf-audit) >&2
   cp "$CARGO_TARGET_DIR/debug/rlhf-audit" "$place/rlhf-audit"
   git worktree remove --force "$tree" >&2
