@@ -173,6 +173,11 @@ test-containers: ## Test the images and what runs them with a real container eng
 	@scripts/needs.sh cargo deploy engine
 	$(DEPLOY) -m containers $(PYTEST_ARGS) deploy/tests
 
+.PHONY: test-dev-image
+test-dev-image: ## Test the image to work in, which takes half an hour
+	@scripts/needs.sh cargo deploy engine
+	DEV_IMAGE=1 $(DEPLOY) -m containers $(PYTEST_ARGS) deploy/tests/test_dev_image.py
+
 clean: ## Remove build artefacts
 	$(CARGO) clean
 

@@ -16,7 +16,9 @@ use common::{ADMIN, Desk, eventually, text};
 use serde_json::Value;
 
 /// What the file has beside options.
-const TABLES: [&str; 5] = ["mail", "patience", "schedule", "watch", "webhook"];
+const TABLES: [&str; 7] = [
+    "backup", "export", "mail", "patience", "schedule", "watch", "webhook",
+];
 const SECRET: &str = "rat_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
 
 fn run(desk: &Desk, args: &[&str], variables: &[(&str, &str)]) -> Output {

@@ -39,13 +39,19 @@ impl Process {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let word = format!("rlhf-audit: {} ", args[0]);
+        // On a terminal, and off it.
+        let before = [
+            format!("rlhf-audit: {} ", args[0]),
+            format!("\"message\":\"{} ", args[0]),
+        ];
         let name = lines
             .by_ref()
             .map(|line| line.unwrap())
             .find_map(|line| {
-                let rest = line.strip_prefix(&word)?;
-                Some(rest.split_whitespace().next()?.to_owned())
+                let mut rest = before
+                    .iter()
+                    .filter_map(|word| line.split_once(word.as_str()));
+                Some(rest.next()?.1.split_whitespace().next()?.to_owned())
             })
             .expect("it says its name");
         thread::spawn(move || lines.for_each(drop));

@@ -280,6 +280,7 @@ impl Inner {
             below.trim_start_matches('/').to_owned()
         };
         let mut keys: Vec<_> = found.into_iter().map(key).collect();
+        keys.retain(|key| !key.starts_with(probe::PROBES));
         keys.sort_unstable();
         Ok(keys)
     }

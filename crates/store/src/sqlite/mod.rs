@@ -181,6 +181,8 @@ fn sort(path: &Path, action: &'static str, error: rusqlite::Error) -> StoreError
     }
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => StoreError::Full { path, source },
+        // What it shares with other processes could not grow.
+        _ if extended == Some(ffi::SQLITE_IOERR_SHMSIZE) => StoreError::Full { path, source },
         Some(ErrorCode::PermissionDenied | ErrorCode::ReadOnly | ErrorCode::CannotOpen) => {
             StoreError::Denied {
                 action,

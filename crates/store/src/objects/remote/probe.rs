@@ -8,6 +8,8 @@ use super::Inner;
 use crate::error::{Result, StoreError};
 
 const ACTION: &str = "probe";
+/// What the keys of probes begin with. One that was left behind, by a process that was killed, is nobody's object.
+pub(super) const PROBES: &str = "probe/";
 const FIRST: &[u8] = b"first";
 const SECOND: &[u8] = b"other";
 
@@ -15,7 +17,7 @@ const SECOND: &[u8] = b"other";
 pub(super) async fn probe(inner: &Inner) -> Result<()> {
     // Nobody else has this key, so what is found under it was written here.
     let unique = || RandomState::new().hash_one(std::process::id());
-    let key = format!("probe/{:016x}{:016x}", unique(), unique());
+    let key = format!("{PROBES}{:016x}{:016x}", unique(), unique());
     inner.create(&key, PutPayload::from_static(FIRST)).await?;
     let outcome = overwrite(inner, &key).await;
     if let Err(error) = inner.client.delete(&inner.path(&key)).await {
