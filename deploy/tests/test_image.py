@@ -214,7 +214,7 @@ def test_a_ledger_of_a_newer_version(engine, image, volume):
     engine.ok("run", "--rm", "--volume", f"{volume}:/data", "--entrypoint", "bash", IMAGE, "-c",
               r"rm -f /data/ledger.sqlite-*; printf '\x00\x00\x03\xe7' | dd of=/data/ledger.sqlite bs=1 seek=60 conv=notrunc status=none")
     code, said = ended(engine, "--volume", f"{volume}:/data")
-    assert code == 3 and "has schema 999" in said and "use the newer rlhf-audit" in said, said
+    assert code == 3 and "has schema 999" in said and "start the version that made it or a newer one" in said, said
 
 
 def test_a_database_that_is_down_and_a_wrong_password(engine, image):

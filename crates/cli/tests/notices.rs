@@ -284,9 +284,12 @@ fn an_authority_of_ones_own_is_trusted_where_it_is_named_and_nowhere_else() {
             ])
             .envs(variables.iter().copied())
             .output();
-        output.unwrap().status.code()
+        let output = output.unwrap();
+        (output.status.code(), text(&output.stdout, &output.stderr))
     };
-    assert_eq!(verify(&[trusted]), Some(0));
-    assert_eq!(verify(&[]), Some(3));
+    let (code, said) = verify(&[trusted]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = verify(&[]);
+    assert_eq!(code, Some(3), "{said}");
     assert!(server.stop().success());
 }

@@ -64,7 +64,9 @@ fn a_newer_schema_is_refused() {
         "{error:?}"
     );
     assert!(
-        error.to_string().contains("use the newer rlhf-audit"),
+        error
+            .to_string()
+            .contains("start the version that made it or a newer one"),
         "{error}"
     );
 }

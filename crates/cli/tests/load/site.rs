@@ -161,7 +161,7 @@ impl Site {
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none(), "{name} ended: {said}");
             port.map_or_else(
-                || said.contains(&format!("rlhf-audit: {} ", args[0])),
+                || said.contains(&format!("\"message\":\"{} ", args[0])),
                 is_ready,
             )
         });

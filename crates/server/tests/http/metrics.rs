@@ -242,6 +242,8 @@ fn prometheus_has_nothing_to_say_against_them() {
     }
     // The same numbers, and a tool that would have said something.
     let samples = |text: &str| text.lines().filter(|line| !line.starts_with('#')).count();
+    // The scrapes before are in both.
+    let plain = scrape("text/plain;version=0.0.4");
     assert_eq!(samples(&plain.text()), samples(&scrape("*/*").text()));
     let (good, said) =
         checked(b"# TYPE rlhf_audit_http_requests counter\nrlhf_audit_http_requests 1\n");
