@@ -84,13 +84,12 @@ impl Place {
             _lock: lock,
         };
         let header = place.header(origin);
-        match place.found()? {
-            Some(found) => place.accept(&found, Some(origin))?,
-            None => {
-                let mut bytes = serde_json::to_vec(&header).unwrap_or_default();
-                bytes.push(b'\n');
-                place.objects.put(HEADER, &bytes)?;
-            }
+        if let Some(found) = place.found()? {
+            place.accept(&found, Some(origin))?;
+        } else {
+            let mut bytes = serde_json::to_vec(&header).unwrap_or_default();
+            bytes.push(b'\n');
+            place.objects.put(HEADER, &bytes)?;
         }
         Ok(place)
     }

@@ -200,14 +200,13 @@ impl Place {
     /// The point of this name, or the newest.
     pub(crate) fn point(&self, wanted: Option<&str>) -> Result<Point, BackupError> {
         let newest;
-        let wanted = match wanted {
-            Some(wanted) => wanted,
-            None => {
-                newest = self.points()?.pop().ok_or_else(|| BackupError::NoBackup {
-                    place: self.name.clone(),
-                })?;
-                &newest
-            }
+        let wanted = if let Some(wanted) = wanted {
+            wanted
+        } else {
+            newest = self.points()?.pop().ok_or_else(|| BackupError::NoBackup {
+                place: self.name.clone(),
+            })?;
+            &newest
         };
         Point::read(self, wanted)
     }

@@ -54,7 +54,7 @@ fn drill(seed: u64) {
 
     let server = Server::start(&desk);
     let mut known = 0;
-    let mut seen = Vec::new();
+    let mut note = Vec::new();
     let sent = AtomicU64::new(0);
     thread::scope(|scope| {
         for producer in &mut crew {
@@ -77,13 +77,13 @@ fn drill(seed: u64) {
                 .parse()
         };
         eventually("a checkpoint of what came last", || {
-            seen = get(&format!("{}/log/checkpoint", server.url)).1;
-            size(&seen).is_ok_and(|size: usize| size > last)
+            note = get(&format!("{}/log/checkpoint", server.url)).1;
+            size(&note).is_ok_and(|size: usize| size > last)
         });
         server.signal("KILL");
     });
     drop(server);
-    fs::write(desk.path("seen"), &seen).unwrap();
+    fs::write(desk.path("seen"), &note).unwrap();
     let told = told.into_inner().unwrap();
 
     let restored = from_the_backup(&desk, &told, known);

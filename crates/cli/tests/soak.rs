@@ -113,7 +113,7 @@ fn jobs_found_nothing(desk: &Desk) {
         jobs.iter()
             .all(|job| job.state == "done" || job.state == "dead")
     });
-    assert!(server.stop().success());
+    server.stop();
     let listed = desk.json(&["jobs", "list", "--limit", "1000"]);
     let jobs = listed["jobs"].as_array().unwrap();
     let dead = jobs.iter().find(|job| job["state"] == "dead");

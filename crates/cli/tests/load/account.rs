@@ -48,7 +48,10 @@ pub(crate) fn take(site: &Site, mix: &Mix) -> Account {
     let policy = ["--policy", "audit-data/policy", "--token", ADMIN, "--json"];
     let output = site.desk.run(&[&["verify", &url], &policy[..]].concat());
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    account.verdict = report["verdict"].as_str().unwrap_or("none").to_owned();
+    report["verdict"]
+        .as_str()
+        .unwrap_or("none")
+        .clone_into(&mut account.verdict);
     account.verified_in = began.elapsed();
     if account.verdict != "verified" {
         eprintln!("{report}");

@@ -86,6 +86,7 @@ impl Rates {
 }
 
 /// How they work for a while.
+#[derive(Clone, Copy)]
 pub(crate) struct Phase {
     duration: Duration,
     rates: Option<Rates>,
@@ -250,7 +251,7 @@ impl Actor {
             if let Some(every) = every {
                 let behind = due.elapsed();
                 if behind > LAG {
-                    let missed = behind.div_duration_f64(every) as u32;
+                    let missed = (behind.as_nanos() / every.as_nanos().max(1)) as u32;
                     self.skipped += u64::from(missed);
                     due += every * missed;
                 }

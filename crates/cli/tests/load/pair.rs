@@ -100,9 +100,12 @@ fn retryable(error: &ClientError) -> Option<String> {
                 .filter(|code| code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
             Some(code.map_or("connection".to_owned(), |code| format!("503 {code}")))
         }
-        // A server that has not looked yet at the other's checkpoint.
-        ClientError::Refused(problem) if problem.code == "not-published" => {
-            Some("404 not-published".to_owned())
+        // A server that has not looked yet at the other's checkpoint, or at what the other took. What was lost stays away
+        // for longer than it is asked again.
+        ClientError::Refused(problem)
+            if matches!(problem.code.as_str(), "not-published" | "not-found") =>
+        {
+            Some(format!("404 {}", problem.code))
         }
         _ => None,
     }

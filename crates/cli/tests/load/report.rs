@@ -110,7 +110,9 @@ impl Report {
         ));
         let mut all = Map::new();
         let steady = |sample: &Sample| {
-            let sent = sample.answered - sample.waited;
+            let Some(sent) = sample.answered.checked_sub(sample.waited) else {
+                return false;
+            };
             !faults
                 .iter()
                 .any(|fault| sample.answered >= fault.killed && sent <= fault.ready + SETTLE)
@@ -339,6 +341,7 @@ impl Spread {
 
     /// What so much of them is not above.
     fn at(&self, quantile: f64) -> f64 {
+        #[expect(clippy::cast_sign_loss, reason = "both are positive")]
         let rank = (quantile * self.0.len() as f64).ceil() as usize;
         self.0
             .get(rank.saturating_sub(1))

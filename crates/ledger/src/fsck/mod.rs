@@ -189,13 +189,13 @@ pub(crate) fn examine(
     options: &Options,
 ) -> Result<FsckReport, LedgerError> {
     let journal = Mutex::new(&mut stores.journal);
-    let show = |visit: &mut dyn FnMut(Group<'_>) -> store::Result<()>| match data {
-        Some(data) => inspect(&data.journal(), visit),
-        None => {
-            let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
-            let size = stores.meta.latest_checkpoint()?.map_or(0, |at| at.size);
-            show_shared(&mut ***journal, size, visit)
+    let show = |visit: &mut dyn FnMut(Group<'_>) -> store::Result<()>| {
+        if let Some(data) = data {
+            return inspect(&data.journal(), visit);
         }
+        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let size = stores.meta.latest_checkpoint()?.map_or(0, |at| at.size);
+        show_shared(&mut ***journal, size, visit)
     };
     let scratch = match data {
         Some(data) => data.tmp().join("fsck.sqlite"),

@@ -52,15 +52,14 @@ impl Search<'_> {
             } else {
                 format!("{path}.{name}")
             };
-            match known.get(name) {
-                Some(below) => self.value(&full, value, below),
-                None => {
-                    let nearest = nearest(name, known.keys().map(String::as_str));
-                    let nearest = nearest.map(|nearest| format!("; did you mean `{nearest}`?"));
-                    let nearest = nearest.unwrap_or_default();
-                    self.faults
-                        .push(format!("nothing is called `{full}`{nearest}"));
-                }
+            if let Some(below) = known.get(name) {
+                self.value(&full, value, below);
+            } else {
+                let nearest = nearest(name, known.keys().map(String::as_str));
+                let nearest = nearest.map(|nearest| format!("; did you mean `{nearest}`?"));
+                let nearest = nearest.unwrap_or_default();
+                self.faults
+                    .push(format!("nothing is called `{full}`{nearest}"));
             }
         }
     }
