@@ -36,9 +36,6 @@ imagePullSecrets:
 {{- if include "audit.usesRedis" . }}
 - {name: RLHF_AUDIT_REDIS_URL_FILE, value: /run/secrets/rlhf-audit/redis-url}
 {{- end }}
-{{- if .Values.config }}
-- {name: RLHF_AUDIT_CONFIG, value: /etc/rlhf-audit/config.toml}
-{{- end }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
