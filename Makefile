@@ -144,6 +144,7 @@ DEPLOY = $(CURDIR)/target/services/deploy/bin/python -m pytest -q -c deploy/test
 BUILD_ARGS ?=
 RELEASE_ARGS ?=
 PYTEST_ARGS ?=
+CONTAINER_TESTS ?= deploy/tests
 .PHONY: image image-dev push scan release reproducible test-deploy test-containers
 
 image: ## Build the production image and scan it (BUILD_ARGS: as scripts/build.sh has them)
@@ -171,7 +172,7 @@ test-deploy: ## Test what deploys, as far as that takes no container engine
 
 test-containers: ## Test the images and what runs them with a real container engine
 	@scripts/needs.sh cargo deploy engine
-	$(DEPLOY) -m containers $(PYTEST_ARGS) deploy/tests
+	$(DEPLOY) -m containers $(PYTEST_ARGS) $(CONTAINER_TESTS)
 
 .PHONY: test-dev-image
 test-dev-image: ## Test the image to work in, which takes half an hour
