@@ -8,8 +8,10 @@ FUZZ_SECONDS ?= 600
 FUZZ_JOBS ?= 1
 TARGETS ?=
 BUILT = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
-PYTHON = $(CURDIR)/target/services/python
-TRL = $(CURDIR)/target/services/trl
+SERVICES = $(CURDIR)/target/services
+PYTHON = $(SERVICES)/python
+TRL = $(SERVICES)/trl
+DEPLOY = $(SERVICES)/deploy/bin/python -m pytest -q -c deploy/tests/pytest.ini
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build verify-only test test-rust test-python test-trl python native fuzz lint fmt deny typos generate soak drill faults bench bench-quick clean
@@ -109,7 +111,6 @@ typos: ## Check the spelling
 
 # Watching and pipelines.
 .PHONY: lint-deploy test-prometheus
-SERVICES = $(CURDIR)/target/services
 CHECK = $(SERVICES)/pipelines/bin/check-jsonschema --builtin-schema
 
 lint-deploy: ## Lint Dockerfiles, shell scripts, Compose files, pipelines, alerts and their routes
@@ -126,7 +127,7 @@ lint-deploy: ## Lint Dockerfiles, shell scripts, Compose files, pipelines, alert
 
 test-prometheus: ## Test alerts, their routes and who is told
 	@scripts/needs.sh deploy prometheus prometheus-alertmanager
-	$(SERVICES)/deploy/bin/python -m pytest -q deploy/tests/test_prometheus.py deploy/tests/test_alertmanager.py
+	$(DEPLOY) deploy/tests/test_prometheus.py deploy/tests/test_alertmanager.py
 # End of watching and pipelines.
 
 generate: ## Write what is generated: schemas, OpenAPI, command reference
@@ -140,7 +141,6 @@ bench: ## Measure beside yardsticks (half an hour); ROWS="single batch …" for 
 bench-quick: BENCH_ARGS = --quick
 bench-quick: bench ## The same on a smaller scale, in a few minutes
 
-DEPLOY = $(CURDIR)/target/services/deploy/bin/python -m pytest -q -c deploy/tests/pytest.ini
 BUILD_ARGS ?=
 RELEASE_ARGS ?=
 PYTEST_ARGS ?=
@@ -167,7 +167,7 @@ reproducible: ## Build the binary twice, in two places, and compare
 	scripts/image/reproducible.sh
 
 test-deploy: ## Test what deploys, as far as that takes no container engine
-	@scripts/needs.sh cargo deploy shellcheck
+	@scripts/needs.sh cargo cc deploy shellcheck ssh-keygen
 	$(DEPLOY) -m "not containers" $(PYTEST_ARGS) deploy/tests
 
 test-containers: ## Test the images and what runs them with a real container engine

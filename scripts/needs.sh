@@ -122,6 +122,8 @@ for tool in "$@"; do
         "$(dirname "$0")/offline/engine.sh" install ;;
     shellcheck)
       command -v shellcheck >/dev/null || apt_install shellcheck ;;
+    ssh-keygen)
+      command -v ssh-keygen >/dev/null || apt_install openssh-client ;;
     standardwebhooks)
       from_pip standardwebhooks 1.1.0 standardwebhooks ;;
     strace)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from apiserver import ApiServer
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "scripts/offline/engine.sh"
@@ -211,3 +212,14 @@ def image(shared_engine: Engine) -> str:
     done = run(ROOT / "scripts/build.sh", "--no-scan", env=env, timeout=3600)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return IMAGE
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """A Kubernetes API in memory, which kubectl and helm find."""
+    server = ApiServer()
+    (tmp_path / "kubeconfig").write_text(server.kubeconfig())
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    yield server
+    server.close()

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,16 +91,6 @@ GIVEN |= {("PersistentVolumeClaim", "backups"), ("ServiceAccount", "default")}
 @pytest.fixture(params=SETS)
 def rendered(request: pytest.FixtureRequest) -> tuple[str, list[dict]]:
     return request.param, template(SETS[request.param])
-
-
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    server = ApiServer()
-    (tmp_path / "kubeconfig").write_text(server.kubeconfig())
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    yield server
-    server.close()
 
 
 def test_lint_finds_nothing() -> None:

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,16 +25,6 @@ GIVEN = {("Secret", "rlhf-audit-trail-secrets"), ("Secret", "rlhf-audit-trail-ke
 @pytest.fixture(params=FORMS)
 def form(request: pytest.FixtureRequest) -> tuple[str, list[dict]]:
     return request.param, kustomize(request.param)
-
-
-@pytest.fixture
-def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    server = ApiServer()
-    (tmp_path / "kubeconfig").write_text(server.kubeconfig())
-    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-    monkeypatch.setenv("HOME", str(tmp_path))
-    yield server
-    server.close()
 
 
 def kubectl(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use store::{DirObjects, ObjectStore, RemoteObjects};
+use store::{DirObjects, ObjectStore, RemoteObjects, is_object_store};
 
 use crate::error::BackupError;
 use crate::key::Key;
@@ -70,7 +70,7 @@ impl Place {
     /// It keeps another ledger's backups, or other things, or wants another key; somebody else writes to it.
     pub fn to_write(open: &Open<'_>, origin: &str) -> Result<Self, BackupError> {
         let mut lock = None;
-        let objects: Arc<dyn ObjectStore> = if is_url(open.place) {
+        let objects: Arc<dyn ObjectStore> = if is_object_store(open.place) {
             Arc::new(RemoteObjects::open(open.place, open.options)?)
         } else {
             lock = Some(locked(open.place)?);
@@ -102,7 +102,7 @@ impl Place {
         let none = || BackupError::NoBackup {
             place: open.place.to_owned(),
         };
-        let objects: Arc<dyn ObjectStore> = if is_url(open.place) {
+        let objects: Arc<dyn ObjectStore> = if is_object_store(open.place) {
             Arc::new(RemoteObjects::open_to_read(open.place, open.options)?)
         } else {
             let dir = Path::new(open.place);
@@ -171,10 +171,6 @@ impl Place {
             (None, Some(_)) => Err(BackupError::IsPlain { place }),
         }
     }
-}
-
-fn is_url(place: &str) -> bool {
-    place.contains("://")
 }
 
 /// Makes the directory if it is missing, makes sure that it is one of backups, and locks it.

@@ -28,6 +28,8 @@ mod policy;
 #[cfg(feature = "full")]
 mod producer;
 #[cfg(feature = "full")]
+mod progress;
+#[cfg(feature = "full")]
 mod settings;
 #[cfg(feature = "full")]
 mod spooled;

@@ -211,8 +211,7 @@ fn a_backup_in_the_clear_says_so() {
     assert!(said.contains("NOT ENCRYPTED"), "{said}");
     let args = ["restore", "clear", "--plain", "--data-dir", "back"];
     desk.ok(&[&args[..], &["--accept-loss"]].concat());
-    let args = ["verify", "back", "--policy", "back/policy", "--openings"];
-    assert_eq!(desk.json(&args)["verdict"], "verified");
+    is_whole(&desk, "back");
 }
 
 #[test]
@@ -304,8 +303,7 @@ fn a_backup_that_is_killed_is_none_and_the_next_goes_on() {
         }
     }
     desk.ok(&restore("back", &["--accept-loss"]));
-    let args = ["verify", "back", "--policy", "back/policy", "--openings"];
-    assert_eq!(desk.json(&args)["verdict"], "verified");
+    is_whole(&desk, "back");
 }
 
 #[test]
@@ -506,4 +504,11 @@ fn jobs_make_backups_and_exports() {
     fs::write(desk.path("wrong.toml"), "[backup]\nto = \"backups\"\n").unwrap();
     let said = desk.fails(2, &["jobs", "run", "backup", "--config", "wrong.toml"]);
     assert!(said.contains("key-file"), "{said}");
+}
+
+/// A restored ledger, its sealed values included.
+fn is_whole(desk: &Desk, dir: &str) {
+    let policy = format!("{dir}/policy");
+    let report = desk.json(&["verify", dir, "--policy", &policy, "--openings"]);
+    assert_eq!(report["verdict"], "verified", "{report}");
 }

@@ -241,15 +241,7 @@ fn workers_killed_and_frozen_lose_and_double_nothing() {
     );
     assert!(metrics.lines().any(|l| l == line), "{line} in {metrics}");
     // What several wrote is one log that holds.
-    let report = desk.json(&[
-        "verify",
-        &format!("{}/log", server.url),
-        "--policy",
-        "audit-data/policy",
-        "--token",
-        ADMIN,
-    ]);
-    assert_eq!(report["verdict"], "verified", "{report}");
+    desk.verifies(&server.url);
     // Nobody waits for a bell that is gone.
     let checked = desk.json(&[
         "jobs",

@@ -72,15 +72,7 @@ fn check(desk: &Desk, place: &[&str], told: &Told) {
     let client = Client::new(&server.url, Some(ADMIN)).unwrap();
     let last = told.values().max().unwrap();
     eventually("all is published", || client.proof(*last).is_ok());
-    let report = desk.json(&[
-        "verify",
-        &format!("{}/log", server.url),
-        "--policy",
-        "audit-data/policy",
-        "--token",
-        ADMIN,
-    ]);
-    assert_eq!(report["verdict"], "verified", "{report}");
+    desk.verifies(&server.url);
     let run = &client.runs(None, 10).unwrap().runs[0];
     let file = desk.path("run.rlhf-bundle");
     let mut out = fs::File::create(&file).unwrap();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use record::{Kind, RunId, Scope};
 use serde_json::json;
-use store::ObjectStore;
+use store::{RemoteObjects, is_object_store};
 
 use crate::csv_file::CsvFile;
 use crate::error::{ExportError, WHOLE};
@@ -87,18 +87,22 @@ impl Export {
         Self::begin_in(Out::dir(dir)?, setup, checkpoint)
     }
 
-    /// As [`begin`](Self::begin), in an object store that holds nothing else; `name` is what users call it. Each file is
-    /// written in the system's directory for temporary files before it is sent.
+    /// As [`begin`](Self::begin), in a place as users name it: a directory, or an object store's URL, where each file is written in
+    /// the system's directory for temporary files before it is sent. `options` say how to get at the store.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin).
+    /// As [`begin`](Self::begin); the store cannot be used.
     pub fn begin_at(
-        objects: Arc<dyn ObjectStore>,
-        name: &str,
+        place: &str,
+        options: &[(String, String)],
         setup: Setup,
         checkpoint: &[u8],
     ) -> Result<Self, ExportError> {
-        Self::begin_in(Out::store(objects, name)?, setup, checkpoint)
+        if !is_object_store(place) {
+            return Self::begin(Path::new(place), setup, checkpoint);
+        }
+        let objects = Arc::new(RemoteObjects::open(place, options)?);
+        Self::begin_in(Out::store(objects, place)?, setup, checkpoint)
     }
 
     fn begin_in(mut out: Out, setup: Setup, checkpoint: &[u8]) -> Result<Self, ExportError> {

@@ -73,7 +73,7 @@ pub use fsck::{Fault, Finding, FsckReport};
 pub use hooks::{Hook, HookSecret, HookTarget};
 pub use kept::Kept;
 pub use ledger::{Ledger, Stores};
-pub use location::{Location, objects_at};
+pub use location::Location;
 pub use migrate::Migrated;
 pub use opener::Opener;
 pub use opening::Unopened;

@@ -168,17 +168,6 @@ impl Location {
     }
 }
 
-/// An object store that holds no ledger: `s3://`, `gs://` or `az://`, then bucket and prefix.
-///
-/// # Errors
-/// It cannot be meant, does not answer, or does not do what is relied on.
-pub fn objects_at(
-    url: &str,
-    options: &[(String, String)],
-) -> Result<Arc<dyn ObjectStore>, LedgerError> {
-    Ok(Arc::new(RemoteObjects::open(url, options)?))
-}
-
 impl Ledger {
     /// Makes a ledger, and opens it.
     ///

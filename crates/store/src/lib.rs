@@ -43,6 +43,6 @@ pub use meta::{
     RunRow, SettingStore, Span, StoredCheckpoint, StreamRow, SubjectKey, SubjectKeyRow,
     SubjectKeyStore, TokenRow, TokenStore, WorkStore,
 };
-pub use objects::{DirObjects, ObjectStore, OpenObject, RemoteObjects};
+pub use objects::{DirObjects, ObjectStore, OpenObject, RemoteObjects, is_object_store};
 pub use postgres::{PgJournal, PgMeta, PgOptions, Postgres};
 pub use sqlite::SqliteMeta;

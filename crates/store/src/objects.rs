@@ -6,7 +6,7 @@ mod remote;
 
 pub use dir::DirObjects;
 pub use key::check_key;
-pub use remote::RemoteObjects;
+pub use remote::{RemoteObjects, is_object_store};
 
 use std::io::{Cursor, Read};
 

@@ -1,9 +1,8 @@
 //! `rlhf-audit backup`: a ledger kept elsewhere.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use backup::{BackupError, Key, Open};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::environment::{SystemClock, SystemEntropy};
@@ -11,6 +10,7 @@ use crate::location::{LocationArgs, object_options};
 use crate::outcome::{Failure, Outcome};
 use crate::passphrase;
 use crate::place::ledger_failure;
+use crate::progress;
 
 /// Copy what is new of a ledger to another place, encrypted, whether a server runs on it or not
 #[derive(Debug, clap::Args)]
@@ -48,11 +48,7 @@ pub(crate) struct KeyArgs {
 impl KeyArgs {
     pub(crate) fn key(&self) -> Result<Key, Failure> {
         match &self.key_file {
-            Some(path) => {
-                let seed = ledger::keys::read_with(path, &passphrase::given());
-                let seed = seed.map_err(ledger_failure)?;
-                Ok(Key::new(&seed))
-            }
+            Some(path) => read_key(path),
             None if self.plain => Ok(Key::plain()),
             None => Err(Failure::input(
                 "a backup holds the ledger's private keys, and nothing says how to encrypt it",
@@ -65,6 +61,12 @@ impl KeyArgs {
     }
 }
 
+/// The key in this file, which a passphrase may encrypt.
+pub(crate) fn read_key(path: &Path) -> Result<Key, Failure> {
+    let seed = ledger::keys::read_with(path, &passphrase::given()).map_err(ledger_failure)?;
+    Ok(Key::new(&seed))
+}
+
 pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     let options = object_options();
     let open = Open {
@@ -72,7 +74,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         options: &options,
         key: args.key.key()?,
     };
-    let bar = bar("objects");
+    let bar = progress::objects();
     let made = backup::make(
         &args.location.location(),
         &open,
@@ -113,13 +115,6 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         }
     }
     Ok(Outcome::True)
-}
-
-/// Drawn on a terminal alone.
-pub(crate) fn bar(what: &str) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template(&format!("{{bar:40}} {{pos}}/{{len}} {what}, {{eta}} left"));
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// Why there is no backup, or nothing came back.

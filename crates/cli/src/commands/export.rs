@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal as _;
-use std::path::Path;
 
 use client::RecordQuery;
 use export::{Export, ExportError, Format, Manifest, Row, Setup};
@@ -72,14 +71,8 @@ fn write(args: &Args, place: &Place, json: bool) -> Result<Manifest, Failure> {
         records_per_file: args.records_per_file,
     };
     let latest = client.checkpoint().map_err(client_failure)?;
-    let mut export = if args.output.contains("://") {
-        let objects =
-            ledger::objects_at(&args.output, &object_options()).map_err(ledger_failure)?;
-        Export::begin_at(objects, &args.output, setup, latest.as_bytes())
-    } else {
-        Export::begin(Path::new(&args.output), setup, latest.as_bytes())
-    }
-    .map_err(failure)?;
+    let begun = Export::begin_at(&args.output, &object_options(), setup, latest.as_bytes());
+    let mut export = begun.map_err(failure)?;
     let (at, newest) = (
         checkpoint(export.checkpoint())?,
         checkpoint(latest.as_bytes())?,
@@ -206,6 +199,7 @@ fn checkpoint(note: &[u8]) -> Result<Checkpoint, Failure> {
 fn failure(error: ExportError) -> Failure {
     match error {
         ExportError::Occupied { .. } => Failure::input(error),
+        ExportError::Store(error) => ledger_failure(error.into()),
         other => Failure::unavailable(other),
     }
 }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use ledger::{Ledger, Location};
 use serde_json::json;
 use tlog::Policy;
@@ -10,6 +9,7 @@ use tlog::Policy;
 use crate::location::{LocationArgs, object_options};
 use crate::outcome::{Failure, Outcome};
 use crate::place::{Place, ledger_failure, ledger_options};
+use crate::progress;
 
 /// Copy a ledger to another place, and verify it there; the old place stays as it is
 #[derive(Debug, clap::Args)]
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         object_options: object_options(),
     };
     // Drawn on a terminal alone.
-    let bar = ProgressBar::new(0).with_style(style());
+    let bar = progress::objects();
     let migrated = Ledger::migrate(&from, &to, &ledger_options(), &mut |done, all| {
         bar.set_length(all);
         bar.set_position(done);
@@ -85,9 +85,4 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         0 => Outcome::True,
         _ => Outcome::False,
     })
-}
-
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template("{bar:40} {pos}/{len} objects, {eta} left")
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
 }

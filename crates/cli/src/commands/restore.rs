@@ -6,10 +6,11 @@ use backup::{Aim, Open, Place};
 use ledger::Restored;
 use serde_json::json;
 
-use super::backup::{KeyArgs, bar, failure};
+use super::backup::{KeyArgs, failure};
 use crate::location::{LocationArgs, object_options};
 use crate::outcome::{Failure, Outcome};
 use crate::place::ledger_options;
+use crate::progress;
 
 /// Runs that are printed; `--json` has all.
 const MAX_PRINTED: usize = 50;
@@ -79,7 +80,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         expected: expected.as_deref(),
         accept_loss: args.accept_loss,
     };
-    let bar = bar("objects");
+    let bar = progress::objects();
     let restored = backup::restore(&place, &aim, &ledger_options(), &|done, all| {
         bar.set_length(all);
         bar.set_position(done);
@@ -138,7 +139,7 @@ fn list(place: &Place, json: bool) -> Result<Outcome, Failure> {
 }
 
 fn check(place: &Place, args: &Args, json: bool) -> Result<Outcome, Failure> {
-    let bar = bar("objects");
+    let bar = progress::objects();
     let checked = backup::check(place, args.point.as_deref(), &|done, all| {
         bar.set_length(all);
         bar.set_position(done);

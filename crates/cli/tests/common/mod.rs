@@ -129,6 +129,14 @@ impl Desk {
         report
     }
 
+    /// A server's log verifies under the policy of the data directory here.
+    pub(crate) fn verifies(&self, url: &str) {
+        let log = format!("{url}/log");
+        let policy = "audit-data/policy";
+        let report = self.json(&["verify", &log, "--policy", policy, "--token", ADMIN]);
+        assert_eq!(report["verdict"], "verified", "{report}");
+    }
+
     /// Runs a command that has to end with this exit code; gives both outputs.
     pub(crate) fn fails(&self, code: i32, args: &[&str]) -> String {
         let output = self.run(args);

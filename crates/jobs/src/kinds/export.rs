@@ -2,7 +2,6 @@
 //! interrupted is gone on with, at its checkpoint.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use export::{Export, ExportError, Row, Setup};
 use ledger::{Ledger, LedgerError, Query};
@@ -48,12 +47,7 @@ impl Kind for ExportJob {
             run: None,
             records_per_file: RECORDS_PER_FILE,
         };
-        let begun = if place.contains("://") {
-            let objects = ledger::objects_at(&place, &plan.options)?;
-            Export::begin_at(objects, &place, setup, &published.note)
-        } else {
-            Export::begin(Path::new(&place), setup, &published.note)
-        };
+        let begun = Export::begin_at(&place, &plan.options, setup, &published.note);
         let mut export = match begun {
             Ok(export) => export,
             // The attempt that finished it was not heard.

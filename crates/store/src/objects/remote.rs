@@ -11,6 +11,8 @@ mod large;
 mod location;
 mod probe;
 
+pub use location::is_object_store;
+
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;

@@ -19,7 +19,7 @@ pub(super) fn check(patient: &Patient) -> Vec<Finding> {
             findings.extend(settings.parts.work().err().map(|failure| {
                 Finding::failed(
                     failure.to_string(),
-                    "correct what the [[webhook]] or [[mail]] names",
+                    "correct what its table names: [[webhook]], [[mail]] or [backup]",
                 )
             }));
             findings

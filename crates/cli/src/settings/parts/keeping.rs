@@ -3,15 +3,13 @@
 use std::path::PathBuf;
 
 use jobs::{BackupPlan, ExportPlan};
-use ledger::keys;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Told, flat};
+use crate::commands::backup::read_key;
 use crate::location::object_options;
 use crate::outcome::Failure;
-use crate::passphrase;
-use crate::place::ledger_failure;
 
 /// Where backups go, and what they are encrypted under.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,10 +54,7 @@ impl BackupEntry {
     pub(super) fn plan(&self) -> Result<BackupPlan, Failure> {
         self.check().map_err(Failure::input)?;
         let key = match &self.key_file {
-            Some(path) => {
-                let seed = keys::read_with(path, &passphrase::given()).map_err(ledger_failure)?;
-                backup::Key::new(&seed)
-            }
+            Some(path) => read_key(path)?,
             None => backup::Key::plain(),
         };
         Ok(BackupPlan {

@@ -28,6 +28,11 @@ fn bad<T>(what: &'static str, reason: impl Into<String>) -> Result<T> {
     })
 }
 
+/// Whether a place that somebody names is an object store's URL, and no directory.
+pub fn is_object_store(place: &str) -> bool {
+    place.contains("://")
+}
+
 pub(super) fn connect(url: &str, options: &[(String, String)]) -> Result<Inner> {
     const FORMS: &str =
         "it has to be s3://bucket/prefix, gs://bucket/prefix or az://container/prefix";
