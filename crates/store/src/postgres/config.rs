@@ -9,6 +9,7 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use crate::error::{Result, StoreError};
+use crate::schema::PROGRAM;
 
 /// How a ledger is kept in PostgreSQL.
 #[derive(Clone)]
@@ -139,7 +140,7 @@ impl Target {
         // After a fail-over, the host that was written to may be the one that only reads.
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         if config.get_application_name().is_none() {
-            config.application_name("rlhf-audit");
+            config.application_name(PROGRAM);
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(super::session::CONNECT);

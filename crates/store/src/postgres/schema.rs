@@ -270,7 +270,8 @@ pub(super) fn mark(schema: &str) -> String {
 }
 
 /// Refuses where programs that know less than `oldest` are connected. Those from before sessions were marked are known by
-/// their name; which ledger of the database they have is not known.
+/// their name, which had no version; which ledger of the database they have is not known. One of today's that has no mark
+/// yet has read nothing either.
 async fn refuse_older(session: &Session, schema: &str, to: i64, oldest: i64) -> Result<(), Fault> {
     let rows = session
         .query(
@@ -331,7 +332,7 @@ async fn warn_of_fsync(session: &Session) -> Result<(), Fault> {
 mod tests {
     use std::thread;
 
-    use testkit::services::postgres;
+    use testkit::services::{Postgres as Server, postgres};
 
     use super::*;
     use crate::postgres::{PgMeta, PgOptions, Postgres};
@@ -414,6 +415,40 @@ mod tests {
             "{refused:?}"
         );
         assert!(refused.to_string().contains(PROGRAM), "{refused}");
+    }
+
+    /// It asks whether it may use the tables after it is marked, so nobody has to wait for it.
+    #[test]
+    fn a_session_that_is_not_marked_yet_is_in_nobodys_way() {
+        let server = Server::start();
+        let options = PgOptions::new(server.url());
+        drop(Postgres::open(&options).unwrap());
+        let ended = || {
+            while server.sql(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'rlhf-audit%'",
+            ) != "0"
+            {
+                thread::sleep(Duration::from_millis(10));
+            }
+        };
+        let while_connected = |program: &str| {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            let mut config: tokio_postgres::Config = server.url().parse().unwrap();
+            config.application_name(program);
+            let (_client, connection) = runtime
+                .block_on(config.connect(tokio_postgres::NoTls))
+                .unwrap();
+            runtime.spawn(connection);
+            later(&options, &[ADDS, CHANGES]).map(drop)
+        };
+        ended();
+        let refused = while_connected("rlhf-audit").unwrap_err();
+        assert!(
+            matches!(refused, StoreError::SchemaInUse { .. }),
+            "{refused:?}"
+        );
+        ended();
+        while_connected(PROGRAM).unwrap();
     }
 
     /// It was cut off while somebody changed the schema under it.
