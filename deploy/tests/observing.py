@@ -44,12 +44,18 @@ def tool(package: str, name: str) -> Path:
 
 def alertmanager(*args: object) -> list[object]:
     """A command that may run Alertmanager. Debian's looks for its template under /usr/share: where it is unpacked,
-    it sees the unpacked one there, in a view of the file system of its own."""
+    it sees the unpacked one there, in a view of the file system of its own. Where there can be none, as in most
+    containers, root puts it there, as the package would."""
     shared = SERVICES / "prometheus-alertmanager" / "usr" / "share"
     if not shared.is_dir():
         return list(args)
-    rights = [] if os.geteuid() == 0 else ["-r"]
-    return ["unshare", "-m", *rights, "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', shared, *args]
+    apart = ["unshare", "-m", *([] if os.geteuid() == 0 else ["-r"])]
+    template = Path("prometheus", "alertmanager")
+    if os.geteuid() == 0 and subprocess.run([*apart, "true"], capture_output=True).returncode != 0:
+        if not Path("/usr/share", template).exists():
+            shutil.copytree(shared / template, Path("/usr/share", template))
+        return list(args)
+    return [*apart, "sh", "-c", 'mount --bind "$0" /usr/share && exec "$@"', shared, *args]
 
 
 @functools.cache

@@ -145,7 +145,9 @@ def test_a_database_that_goes_away_and_comes_back(tmp_path: Path) -> None:
 @contextlib.contextmanager
 def small_disk(place: Path) -> Iterator[Path]:
     place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place], check=True)
+    mounted = run("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", place)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     try:
         yield place
     finally:

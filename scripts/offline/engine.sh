@@ -61,15 +61,21 @@ start() {
 }
 
 stop() {
-  [ -e "$dir/docker.pid" ] || return 0
-  local pid; pid="$(cat "$dir/docker.pid")"
-  kill "$pid" 2>/dev/null || return 0
-  for _ in $(seq 60); do
-    kill -0 "$pid" 2>/dev/null || return 0
-    sleep 0.5
-  done
-  echo "engine.sh: dockerd (process $pid) does not end" >&2
-  exit 3
+  if [ -e "$dir/docker.pid" ]; then
+    local pid; pid="$(cat "$dir/docker.pid")"
+    if kill "$pid" 2>/dev/null; then
+      for _ in $(seq 60); do
+        kill -0 "$pid" 2>/dev/null || break
+        sleep 0.5
+      done
+      if kill -0 "$pid" 2>/dev/null; then
+        echo "engine.sh: dockerd (process $pid) does not end" >&2
+        exit 3
+      fi
+    fi
+  fi
+  # It leaves the network namespace of `--network host` mounted, and then the checkout cannot be deleted.
+  if mountpoint -q "$dir/exec/netns/default"; then umount "$dir/exec/netns/default"; fi
 }
 
 case "${1-}" in

@@ -26,6 +26,12 @@ fn refused(server: &Server, client: &Client, producer: &mut Producer) -> String 
     panic!("the disk is full, and everything is taken");
 }
 
+/// What `/health/ready` answers, in lower case.
+fn readiness(server: &Server) -> (u16, String) {
+    let (status, body) = common::get(&format!("{}/health/ready", server.url));
+    (status, String::from_utf8(body).unwrap().to_lowercase())
+}
+
 #[test]
 fn a_full_disk_is_said_and_left_without_a_restart() {
     let desk = Desk::new();
@@ -48,6 +54,8 @@ fn a_full_disk_is_said_and_left_without_a_restart() {
         fill(&ballast, leave);
         let head = refused(&server, &client, &mut crew[0]);
         assert!(head.contains("retry-after: "), "{leave}: {head}");
+        let (_, health) = readiness(&server);
+        assert!(health.contains("no space left"), "{leave}: {health}");
         // It is alive, and what is published can be read.
         assert!(server.is_live(), "{leave}");
         assert_eq!(
@@ -72,7 +80,10 @@ fn a_full_disk_is_said_and_left_without_a_restart() {
                 producer.send_and(&client, 3, Wait::Durable).is_ok()
             });
         }
-        eventually("the server is ready again", || server.is_ready());
+        eventually("the server is well again", || {
+            let (status, health) = readiness(&server);
+            status == 200 && !health.contains("no space left")
+        });
     }
     server.stop();
     settle(&desk, &mut crew);

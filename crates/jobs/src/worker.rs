@@ -124,6 +124,7 @@ struct Hand {
 
 impl Hand {
     fn run(&self) {
+        yield_to_requests();
         let mut deaf = false;
         while !self.stop.is_told() {
             let rung = match self.tools.queue.bell.wait(self.options.poll) {
@@ -259,6 +260,15 @@ impl Hand {
     }
 }
 
+/// Jobs can wait, whoever sends records cannot: where both want the same processor, this thread and those it starts get about
+/// a tenth. Elsewhere than on Linux a whole process would be meant (nice(2)).
+fn yield_to_requests() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(10) {
+        tracing::debug!(%error, "jobs run at the usual priority");
+    }
+}
+
 /// How often the job has failed since it was added or requeued, this time included.
 fn failures(job: &JobRow) -> u64 {
     let tries = kinds::find(&job.kind).map_or(1, Kind::tries);
@@ -285,6 +295,25 @@ mod tests {
         fn fill(&self, bytes: &mut [u8]) {
             bytes.fill(self.0);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn its_threads_alone_yield() {
+        // Field 19 of proc_pid_stat(5); the second is a name in parentheses.
+        let nice = || {
+            let stat = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            let after_name = stat.rsplit_once(')').unwrap().1;
+            let field = after_name.split_whitespace().nth(16).unwrap();
+            field.parse::<i32>().unwrap()
+        };
+        let before = nice();
+        let heart = thread::spawn(move || {
+            yield_to_requests();
+            thread::spawn(nice).join().unwrap()
+        });
+        assert_eq!(heart.join().unwrap(), (before + 10).min(19));
+        assert_eq!(nice(), before);
     }
 
     #[test]

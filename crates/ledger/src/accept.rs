@@ -80,7 +80,13 @@ pub(crate) fn accept<B: AsRef<[u8]>>(
         // Keys are durable before anything encrypted under them is (I2).
         sealing
             .prepare(&subjects)
-            .map_err(|error| refused(None, &error))?;
+            .map_err(|error| refused(None, &error))
+            .inspect_err(|refused| {
+                if refused.code == AppendCode::Unavailable {
+                    let reason = Some(refused.reason.clone());
+                    shared.status.set_write_error(reason);
+                }
+            })?;
     }
     let mut leaves = Vec::new();
     let records: Vec<&[u8]> = submissions.iter().map(|one| one.record.as_ref()).collect();

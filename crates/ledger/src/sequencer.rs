@@ -239,7 +239,7 @@ impl Sequencer {
                 .collect();
             let written = self.shared.journal().append_group(first, &frames);
             match written {
-                Ok(()) => {}
+                Ok(()) => self.shared.status.set_write_error(None),
                 // Nothing was kept, and the journal can be used as before: a full disk, most likely.
                 Err(error) if !error.is_fatal() && !self.is_shared => {
                     drop(state);
@@ -275,6 +275,7 @@ impl Sequencer {
     /// Forgets a group that was not written: what is known is read back from index and journal.
     fn go_back(&mut self, answers: Answers, error: &StoreError) -> Result<(), LedgerError> {
         tracing::error!(%error, "a group could not be written, nothing of it was recorded");
+        self.shared.status.set_write_error(Some(error.to_string()));
         {
             let shared = Arc::clone(&self.shared);
             // The index must not grow meanwhile, nor the journal shrink.

@@ -236,6 +236,7 @@ pub(crate) struct Counters {
     pub(crate) kinds: Kinds,
     publish_failures: AtomicU64,
     unavailable: Mutex<Option<String>>,
+    write_error: Mutex<Option<String>>,
     last: Mutex<(Option<Timestamp>, Option<String>)>,
 }
 
@@ -246,39 +247,35 @@ impl Counters {
 
     /// Why nothing is accepted at present; `None` once it is again.
     pub(crate) fn set_unavailable(&self, reason: Option<String>) {
-        *self
-            .unavailable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = reason;
+        *lock(&self.unavailable) = reason;
     }
 
-    fn unavailable(&self) -> Option<String> {
-        self.unavailable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// Why the last records could not be kept; `None` where they were.
+    pub(crate) fn set_write_error(&self, reason: Option<String>) {
+        *lock(&self.write_error) = reason;
     }
 
     pub(crate) fn publish_failed(&self, error: &LedgerError) {
         self.publish_failures.fetch_add(1, Ordering::Relaxed);
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).1 = Some(error.to_string());
+        lock(&self.last).1 = Some(error.to_string());
     }
 
     pub(crate) fn publish_succeeded(&self, at: Timestamp) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = (Some(at), None);
+        *lock(&self.last) = (Some(at), None);
     }
 
     /// There was nothing to publish, or it is somebody else's turn: what failed before passed.
     pub(crate) fn publish_rested(&self) {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).1 = None;
+        lock(&self.last).1 = None;
     }
 
     fn last(&self) -> (Option<Timestamp>, Option<String>) {
-        self.last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.last).clone()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How the ledger is doing; for health checks and metrics. Sizes are in records.
@@ -312,6 +309,8 @@ pub struct Status {
     pub publish_error: Option<String>,
     /// Why nothing is accepted at present: a database does not answer. It is asked again and again.
     pub unavailable: Option<String>,
+    /// Why the last records could not be kept, or the keys they needed: a full disk, most likely. The next are tried all the same.
+    pub write_error: Option<String>,
     /// Why nothing more is accepted; the process should exit.
     pub failed: Option<String>,
 }
@@ -336,7 +335,8 @@ impl Shared {
             publish_failures: get(&counters.publish_failures),
             tile_reads: self.reader.tile_reads(),
             publish_error,
-            unavailable: counters.unavailable(),
+            unavailable: lock(&counters.unavailable).clone(),
+            write_error: lock(&counters.write_error).clone(),
             failed: match self.queue.stopped() {
                 Some(SubmitError::Failed { reason }) => Some(reason),
                 _ => None,

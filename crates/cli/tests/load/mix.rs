@@ -38,9 +38,9 @@ pub(crate) enum Kind {
 impl Kind {
     /// With how many there are of each.
     pub(crate) const ALL: [(Self, usize); 4] = [
-        (Self::Single, 8),
-        (Self::Batch, 2),
-        (Self::Read, 2),
+        (Self::Single, 32),
+        (Self::Batch, 8),
+        (Self::Read, 8),
         (Self::Audit, 1),
     ];
 

@@ -91,7 +91,14 @@ fn verdict(
 async fn parts(state: &State, status: &Status) -> BTreeMap<&'static str, Part> {
     let journal = match status.failed.as_ref().or(status.unavailable.as_ref()) {
         Some(reason) => Part::new("failed", reason),
-        None => Part::new("ok", format!("{} requests wait", status.waiting)),
+        // What it has can be read, and whether there is room again shows when it is asked to keep something.
+        None => match &status.write_error {
+            Some(reason) => Part::new(
+                "degraded",
+                format!("the last records were refused: {reason}"),
+            ),
+            None => Part::new("ok", format!("{} requests wait", status.waiting)),
+        },
     };
     let publisher = if let Some(reason) = &status.publish_error {
         Part::new("failed", reason)
