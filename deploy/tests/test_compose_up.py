@@ -6,7 +6,9 @@ is not run where its image cannot be pulled.
 """
 
 import json
+import os
 import re
+import shlex
 import ssl
 import subprocess
 import time
@@ -14,7 +16,7 @@ import time
 import pytest
 from conftest import need_images
 from load import Load
-from stack import SERVICES, Project, Registry, adopt, binary, composes, docker, get, third_party_images, until
+from stack import ROOT, SERVICES, Project, Registry, adopt, binary, composes, docker, get, third_party_images, until
 
 pytestmark = pytest.mark.containers
 
@@ -120,6 +122,28 @@ def test_a_service_sees_its_own_secrets_alone(project):
     assert listed("nginx") == {"tls.crt", "tls.key"}
 
 
+def test_data_and_configuration_are_backed_up(project):
+    page = (ROOT / "docs/deployment/compose.md").read_text()
+    commands = re.findall(r"^    (docker-compose run .*backups.*(?:\n      --.*)*)", page, re.M)
+    generate, backup, listing, files = (shlex.split(command.replace("\\\n", " ")) for command in commands)
+    place = project.directory / "backups"
+    place.mkdir(mode=0o700)
+    os.chown(place, 10001, 10001)
+
+    def run(command):
+        return project.compose(*(word.replace("$PWD", str(project.directory)) for word in command[1:])).stdout
+
+    run(generate)
+    said = run(backup)
+    assert re.search(r"files +\d\d+ beside the ledger", said), said
+    assert re.search(r"[1-9]\d* records, .*; [1-9]\d+ files", run(listing))
+    run(files)
+    back = place / "files"
+    assert (back / "run/secrets/admin-token").read_text().strip() == project.secret("admin-token")
+    for name in ("docker-compose.yml", "deploy/compose/wait.sh"):
+        assert (back / "project" / name).read_bytes() == (ROOT / name).read_bytes()
+
+
 def test_nothing_runs_as_root_or_writes_where_it_should_not(project):
     for container in project.containers():
         name = container["Config"]["Labels"]["com.docker.compose.service"]
@@ -207,11 +231,8 @@ def test_prometheus_sees_what_it_watches(project):
 
     def are_up():
         seen = targets()
-        # Workers and the scheduler are found by their names.
-        return (
-            all(seen.get(job) == "up" for job in ("rlhf-audit", "postgres", "redis", "prometheus", "alertmanager"))
-            and {"rlhf-audit-worker", "rlhf-audit-scheduler"} <= seen.keys()
-        )
+        ours = ("rlhf-audit", "rlhf-audit-worker", "rlhf-audit-scheduler")
+        return all(seen.get(job) == "up" for job in (*ours, "postgres", "redis", "prometheus", "alertmanager"))
 
     until("Prometheus scrapes application, stores and itself", 60, are_up)
     for query in ("pg_up == 1", "redis_up == 1", "rlhf_audit_accepting == 1"):

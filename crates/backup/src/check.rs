@@ -37,7 +37,9 @@ pub fn check(
     let point = place.point(point)?;
     let kept = point.kept(place)?;
     let signed = kept.signed()?;
-    let objects = point.objects(place)?;
+    let mut objects = point.objects(place)?;
+    let files = point.files(place)?.into_iter();
+    objects.extend(files.map(|file| file.content));
     // Leaf hashes of each bundle: 32 bytes a record.
     let leaves = Mutex::new(BTreeMap::new());
     let read = |object: &Object| -> Result<(), BackupError> {

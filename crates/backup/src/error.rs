@@ -75,6 +75,14 @@ pub enum BackupError {
         /// The newest that this version knows.
         known: u64,
     },
+    /// A file beside the ledger.
+    #[error("{}: {source}", .path.display())]
+    File {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// Bytes that are not what was written.
     #[error(
         "{what} in the backup is damaged: {reason}; restore another point (`restore --list`), or copy the file from \

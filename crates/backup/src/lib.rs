@@ -11,6 +11,7 @@
 //! | [`make`] | one backup of a ledger, whether a server runs on it or not |
 //! | [`check`] | reads a point from end to end and holds it against its checkpoint |
 //! | [`restore`] | puts a point back where there is no ledger |
+//! | [`restore_files`] | writes the files beside the ledger that are in a point |
 //!
 //! Not here: what belongs to a ledger and in which order it is read (`ledger::Capture`, `ledger::Restoration`). The format is in
 //! `docs/operations/backup.md`.
@@ -18,6 +19,7 @@
 mod blob;
 mod check;
 mod error;
+mod files;
 mod key;
 mod make;
 mod place;
@@ -27,8 +29,9 @@ mod work;
 
 pub use check::{Checked, check};
 pub use error::BackupError;
+pub use files::restore_files;
 pub use key::Key;
-pub use make::{Made, make};
+pub use make::{Made, Source, make};
 pub use place::{Open, Place};
 pub use point::PointInfo;
 pub use restore::{Aim, restore};

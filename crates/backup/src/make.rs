@@ -1,6 +1,7 @@
 //! One backup.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ledger::{Capture, Location};
@@ -12,7 +13,7 @@ use crate::error::BackupError;
 use crate::key::hex;
 use crate::place::{Open, Place};
 use crate::point::{Hex, Object, Point, PointInfo};
-use crate::{Progress, work};
+use crate::{Progress, files, work};
 
 /// What was done.
 #[derive(Clone, Debug, Serialize)]
@@ -28,14 +29,22 @@ pub struct Made {
     pub written_bytes: u64,
 }
 
-/// Backs up the ledger at `location`, whether a server runs on it or not. Every record that was acknowledged before this
-/// was called is in it.
+/// What is backed up.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The ledger.
+    pub location: &'a Location,
+    /// Files beside it, and directories of such: its configuration.
+    pub with: &'a [PathBuf],
+}
+
+/// Backs up a ledger, whether a server runs on it or not. Every record that was acknowledged before this was called is in it.
 ///
 /// # Errors
 /// The ledger cannot be read, or the place not be written: there is no new point then, and the next backup goes on from
 /// what was copied.
 pub fn make(
-    location: &Location,
+    source: Source<'_>,
     open: &Open<'_>,
     clock: &dyn Clock,
     entropy: &dyn Entropy,
@@ -43,9 +52,10 @@ pub fn make(
 ) -> Result<Made, BackupError> {
     let time = clock.now().to_string();
     // The ledger first: what is not one makes no place.
-    let capture = Capture::of(location)?;
+    let capture = Capture::of(source.location)?;
     let place = Place::to_write(open, &capture.kept.origin)?;
     let blobs = Blobs::of(&place)?;
+    let files = files::keep(source.with, &blobs)?;
     let before = before(&place)?;
     let reused = AtomicU64::new(0);
     let objects = work::each(capture.names(), progress, |name| {
@@ -82,8 +92,9 @@ pub fn make(
         unpublished: kept.records() - kept.size,
         objects: objects.len() as u64,
         bytes: objects.iter().map(|object| object.bytes).sum(),
+        files: files.len() as u64,
     };
-    let point = Point::prepare(info, kept, objects, &blobs)?;
+    let point = Point::prepare(info, kept, objects, &files, &blobs)?;
     point.write(&place)?;
     Ok(Made {
         info: point.info,

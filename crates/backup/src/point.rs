@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use crate::blob::{self, Blobs};
 use crate::error::BackupError;
+use crate::files::KeptFile;
 use crate::key::{Name, hex, unhex};
 use crate::place::Place;
 
@@ -32,6 +33,9 @@ pub struct PointInfo {
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// Files beside the ledger, such as its configuration.
+    #[serde(default)]
+    pub files: u64,
 }
 
 /// The whole of it.
@@ -43,6 +47,9 @@ pub(crate) struct Point {
     kept: Vec<Hex>,
     /// The objects, some hundreds at a time: lists of [`Object`], as JSON. A folder that has not changed is the same blob.
     folders: Vec<Vec<Hex>>,
+    /// Files beside the ledger: a list of [`KeptFile`], as JSON.
+    #[serde(default)]
+    files: Vec<Hex>,
 }
 
 /// An object and its blobs.
@@ -87,6 +94,7 @@ impl Point {
         info: PointInfo,
         kept: &Kept,
         objects: Vec<Object>,
+        files: &[KeptFile],
         blobs: &Blobs<'_>,
     ) -> Result<Self, BackupError> {
         let unwritable = |error: serde_json::Error| BackupError::Damaged {
@@ -105,10 +113,18 @@ impl Point {
             let json = serde_json::to_vec(objects).map_err(unwritable)?;
             folders.push(wrap(blobs.put_all(&mut json.as_slice())?.0));
         }
+        let files = match files {
+            [] => Vec::new(),
+            files => {
+                let json = serde_json::to_vec(files).map_err(unwritable)?;
+                wrap(blobs.put_all(&mut json.as_slice())?.0)
+            }
+        };
         Ok(Self {
             info,
             kept: wrap(kept),
             folders,
+            files,
         })
     }
 
@@ -162,6 +178,13 @@ impl Point {
             objects.extend(read_json::<Vec<Object>>(place, folder)?);
         }
         Ok(objects)
+    }
+
+    pub(crate) fn files(&self, place: &Place) -> Result<Vec<KeptFile>, BackupError> {
+        match self.files.as_slice() {
+            [] => Ok(Vec::new()),
+            blobs => read_json(place, blobs),
+        }
     }
 }
 

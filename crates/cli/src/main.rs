@@ -244,7 +244,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "full")]
         Command::Migrate(args) => commands::migrate::run(&args, json),
         #[cfg(feature = "full")]
-        Command::Backup(args) => commands::backup::run(&args, json),
+        Command::Backup(args) => commands::backup::run(&args, cli.parts.file(), json),
         #[cfg(feature = "full")]
         Command::Restore(args) => commands::restore::run(&args, json),
         #[cfg(feature = "full")]

@@ -5,7 +5,8 @@
 
 mod common;
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
@@ -202,6 +203,72 @@ fn what_cannot_be_meant_is_refused_and_says_what_to_do() {
     lock.lock().unwrap();
     let said = desk.fails(3, &[&["backup", "--to", "backups"][..], KEY].concat());
     assert!(said.contains("under way"), "{said}");
+}
+
+#[test]
+fn the_configuration_comes_back_as_it_was() {
+    let (desk, _) = desk();
+    fs::write(desk.path("rlhf-audit.toml"), "data-dir = \"audit-data\"\n").unwrap();
+    fs::create_dir_all(desk.path("etc/tls")).unwrap();
+    fs::write(desk.path("etc/tls/key.pem"), "a private key").unwrap();
+    fs::set_permissions(desk.path("etc/tls/key.pem"), Permissions::from_mode(0o600)).unwrap();
+    fs::write(desk.path("etc/empty"), "").unwrap();
+    // As Kubernetes mounts a secret: one link to a directory, and one through it to each file.
+    std::os::unix::fs::symlink("tls", desk.path("etc/data")).unwrap();
+    std::os::unix::fs::symlink("data/key.pem", desk.path("etc/key.pem")).unwrap();
+    let with = ["backup", "--to", "backups", "--with", "etc"];
+    let made = desk.json(&[&with[..], KEY].concat());
+    assert_eq!(made["files"], 4, "{made}");
+    desk.ok(&[&["restore", "backups", "--check"][..], KEY].concat());
+
+    let back = ["restore", "backups", "--files-to", "back"];
+    let back = [&back[..], KEY].concat();
+    let said = desk.json(&back);
+    let root = desk
+        .path("back")
+        .join(desk.path("").strip_prefix("/").unwrap());
+    let names = [
+        "etc/empty",
+        "etc/key.pem",
+        "etc/tls/key.pem",
+        "rlhf-audit.toml",
+    ];
+    for (at, name) in names.iter().enumerate() {
+        let path = root.join(name);
+        assert_eq!(
+            fs::read(&path).unwrap(),
+            fs::read(desk.path(name)).unwrap(),
+            "{name}"
+        );
+        assert_eq!(
+            said["files"][at],
+            *path
+                .to_str()
+                .unwrap()
+                .strip_prefix(desk.path("").to_str().unwrap())
+                .unwrap()
+        );
+    }
+    let mode = fs::metadata(root.join("etc/tls/key.pem"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(!root.join("etc/data").exists());
+    // Nothing is overwritten, and it is no ledger.
+    assert!(desk.fails(2, &back).contains("new or empty"));
+    assert!(!desk.path("back/ledger.json").exists());
+
+    // A ledger comes back without them; what is not there is said, and makes no backup.
+    desk.ok(&restore("again", &["--accept-loss"]));
+    is_whole(&desk, "again");
+    let gone = ["backup", "--to", "backups", "--with", "nowhere"];
+    assert!(
+        desk.fails(3, &[&gone[..], KEY].concat())
+            .contains("nowhere: No such file")
+    );
+    let listed = desk.json(&[&["restore", "backups", "--list"][..], KEY].concat());
+    assert_eq!(listed["points"].as_array().unwrap().len(), 1, "{listed}");
 }
 
 #[test]
@@ -476,8 +543,7 @@ fn a_ledger_in_postgres_and_s3_goes_to_s3_and_back_to_either() {
 #[test]
 fn jobs_make_backups_and_exports() {
     let (desk, _) = desk();
-    let config =
-        "[backup]\nto = \"backups\"\nkey-file = \"backup.key\"\n[export]\nto = \"tables\"\n";
+    let config = "[backup]\nto = \"backups\"\nkey-file = \"backup.key\"\nwith = [\"audit-data/policy\"]\n[export]\nto = \"tables\"\n";
     fs::write(desk.path("jobs.toml"), config).unwrap();
     let run = |kind: &str| {
         let job = desk.json(&["jobs", "run", kind, "--config", "jobs.toml"]);
@@ -486,6 +552,10 @@ fn jobs_make_backups_and_exports() {
     };
     let made = run("backup");
     assert!(made["size"].as_u64().unwrap() > 0, "{made}");
+    assert_eq!(
+        made["files"], 2,
+        "the configuration file, and what it names: {made}"
+    );
     desk.ok(&[&["restore", "backups", "--check"][..], KEY].concat());
     assert_ne!(run("backup")["point"], made["point"]);
 

@@ -90,6 +90,8 @@ pub struct BackupPlan {
     pub options: Vec<(String, String)>,
     /// What the backups are encrypted under.
     pub key: backup::Key,
+    /// Files beside the ledger that go into them.
+    pub with: Vec<std::path::PathBuf>,
 }
 
 impl Tools {

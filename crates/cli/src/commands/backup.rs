@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use backup::{BackupError, Key, Open};
+use backup::{BackupError, Key, Open, Source};
 use serde_json::json;
 
 use crate::environment::{SystemClock, SystemEntropy};
@@ -25,6 +25,10 @@ pub(crate) struct Args {
         env = "RLHF_AUDIT_BACKUP_TO"
     )]
     to: String,
+    /// A file that belongs to the installation, or a directory of such: into the backup with it. The configuration file in
+    /// use always is [may be given again]
+    #[arg(long = "with", value_name = "PATH")]
+    with: Vec<PathBuf>,
     #[command(flatten)]
     key: KeyArgs,
 }
@@ -67,7 +71,11 @@ pub(crate) fn read_key(path: &Path) -> Result<Key, Failure> {
     Ok(Key::new(&seed))
 }
 
-pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
+pub(crate) fn run(
+    args: &Args,
+    configuration: Option<&Path>,
+    json: bool,
+) -> Result<Outcome, Failure> {
     let options = object_options();
     let open = Open {
         place: &args.to,
@@ -75,17 +83,17 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
         key: args.key.key()?,
     };
     let bar = progress::objects();
-    let made = backup::make(
-        &args.location.location(),
-        &open,
-        &SystemClock,
-        &SystemEntropy,
-        &|done, all| {
-            bar.set_length(all);
-            bar.set_position(done);
-            true
-        },
-    );
+    let mut with = args.with.clone();
+    with.extend(configuration.map(Path::to_owned));
+    let source = Source {
+        location: &args.location.location(),
+        with: &with,
+    };
+    let made = backup::make(source, &open, &SystemClock, &SystemEntropy, &|done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+        true
+    });
     bar.finish_and_clear();
     let made = made.map_err(failure)?;
     if json {
@@ -106,6 +114,7 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
             "  objects      {} ({} bytes), {} of them copied by an earlier backup",
             info.objects, info.bytes, made.reused
         );
+        println!("  files        {} beside the ledger", info.files);
         println!(
             "  written      {} blobs, {} bytes",
             made.written, made.written_bytes

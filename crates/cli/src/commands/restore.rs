@@ -1,6 +1,6 @@
 //! `rlhf-audit restore`: a ledger from a backup.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use backup::{Aim, Open, Place};
 use ledger::Restored;
@@ -34,6 +34,10 @@ pub(crate) struct Args {
     /// Read the backup from end to end, hold its records against the checkpoint that the log signed, and do no more
     #[arg(long, conflicts_with_all = ["expect", "accept_loss"])]
     check: bool,
+    /// Write the files that were backed up beside the ledger (`backup --with`) below a new or empty directory, each at the path
+    /// it had, and do no more
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["list", "check", "expect", "accept_loss"])]
+    files_to: Option<PathBuf>,
     /// The newest checkpoint of the log that anybody holds (a witness, a client, an auditor): what it covers and the backup
     /// lacks is named, and the ledger is not put to use
     #[arg(long, value_name = "FILE")]
@@ -57,6 +61,9 @@ pub(crate) fn run(args: &Args, json: bool) -> Result<Outcome, Failure> {
     }
     if args.check {
         return check(&place, args, json);
+    }
+    if let Some(dir) = &args.files_to {
+        return files(&place, args, dir, json);
     }
     if args.expect.is_none() && !args.accept_loss {
         return Err(Failure::input(
@@ -109,10 +116,11 @@ fn list(place: &Place, json: bool) -> Result<Outcome, Failure> {
             Ok(info) => {
                 if !json {
                     println!(
-                        "{point}  {} records, {} of them published, root {}",
+                        "{point}  {} records, {} of them published, root {}; {} files beside the ledger",
                         info.size + info.unpublished,
                         info.size,
-                        info.root
+                        info.root,
+                        info.files
                     );
                 }
                 listed.push(json!(info));
@@ -136,6 +144,20 @@ fn list(place: &Place, json: bool) -> Result<Outcome, Failure> {
     } else {
         Outcome::False
     })
+}
+
+fn files(place: &Place, args: &Args, dir: &Path, json: bool) -> Result<Outcome, Failure> {
+    let written = backup::restore_files(place, args.point.as_deref(), dir).map_err(failure)?;
+    if json {
+        println!("{}", json!({ "files": written }));
+    } else if written.is_empty() {
+        println!("No file beside the ledger is in this backup.");
+    } else {
+        for path in &written {
+            println!("{}", path.display());
+        }
+    }
+    Ok(Outcome::True)
 }
 
 fn check(place: &Place, args: &Args, json: bool) -> Result<Outcome, Failure> {

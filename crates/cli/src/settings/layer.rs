@@ -103,6 +103,7 @@ impl Settings {
             }
         }
         settings.take_environment(&keys, &mut faults);
+        settings.parts.file = settings.path.clone();
         if faults.all.is_empty() {
             Ok(settings)
         } else {

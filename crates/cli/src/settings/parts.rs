@@ -7,6 +7,8 @@ mod notices;
 mod schedules;
 mod unknown;
 
+use std::path::{Path, PathBuf};
+
 use jobs::Patience;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,9 @@ use crate::outcome::Failure;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Parts {
+    /// The file itself, where there is one.
+    #[serde(skip)]
+    pub(super) file: Option<PathBuf>,
     /// A job that is added again and again; one with the name of a usual one takes its place
     schedule: Vec<ScheduleEntry>,
     /// An address to which events are posted
@@ -137,9 +142,18 @@ impl Parts {
             schedules: schedules::all(&self.schedule).map_err(Failure::input)?,
             targets: notices::targets(&self.webhook, &self.mail)?,
             patience: self.patience.patience().map_err(Failure::input)?,
-            backup: self.backup.as_ref().map(BackupEntry::plan).transpose()?,
+            backup: self
+                .backup
+                .as_ref()
+                .map(|backup| backup.plan(self.file()))
+                .transpose()?,
             export: self.export.as_ref().map(ExportEntry::plan).transpose()?,
         })
+    }
+
+    /// The file that says it.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The thresholds of the watch over training.

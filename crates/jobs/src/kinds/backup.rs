@@ -1,6 +1,6 @@
 //! A backup into the place that the worker is told of. One that was begun since the job was added is enough.
 
-use backup::{BackupError, Open, Place};
+use backup::{BackupError, Open, Place, Source};
 use record::Timestamp;
 use serde_json::{Value, json};
 
@@ -37,8 +37,12 @@ impl Kind for Backup {
             return Ok(done);
         }
         let ledger = &attempt.tools.ledger;
+        let source = Source {
+            location: &attempt.tools.location,
+            with: &plan.with,
+        };
         let made = backup::make(
-            &attempt.tools.location,
+            source,
             &open,
             &*ledger.clock(),
             &*ledger.entropy(),

@@ -1,6 +1,6 @@
 //! `[backup]` and `[export]`: where jobs of these kinds put what they make.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jobs::{BackupPlan, ExportPlan};
 use schemars::JsonSchema;
@@ -22,6 +22,9 @@ pub(super) struct BackupEntry {
     /// Nothing is encrypted, private keys included
     #[serde(default)]
     plain: bool,
+    /// Files of the installation, and directories of such, that go into it; this file always does
+    #[serde(default)]
+    with: Vec<PathBuf>,
 }
 
 /// Where exports go, and what they are written as.
@@ -51,16 +54,19 @@ impl BackupEntry {
     }
 
     /// The plan; reads the key.
-    pub(super) fn plan(&self) -> Result<BackupPlan, Failure> {
+    pub(super) fn plan(&self, configuration: Option<&Path>) -> Result<BackupPlan, Failure> {
         self.check().map_err(Failure::input)?;
         let key = match &self.key_file {
             Some(path) => read_key(path)?,
             None => backup::Key::plain(),
         };
+        let mut with = self.with.clone();
+        with.extend(configuration.map(Path::to_owned));
         Ok(BackupPlan {
             place: self.to.clone(),
             options: object_options(),
             key,
+            with,
         })
     }
 }
