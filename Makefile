@@ -82,8 +82,7 @@ LOAD_SECONDS ?= 600
 
 load: ## Ten minutes under load with everything killed in turn: what is lost, how late, how large; writes reports/load.json
 	@scripts/needs.sh cargo cc postgres redis
-	$(CARGO) build --release --locked -p rlhf-audit
-	LOAD_SECONDS=$(LOAD_SECONDS) LOAD_BINARY=$(BUILT)/release/rlhf-audit $(CARGO) test --locked -p rlhf-audit --test load -- --nocapture
+	LOAD_SECONDS=$(LOAD_SECONDS) $(CARGO) test --release --locked -p rlhf-audit --test load -- --nocapture
 
 upgrade: ## Write in turns with the previous version (PREVIOUS=<git reference>, the newest tag unless given), on every store
 	@scripts/needs.sh cargo cc postgres

@@ -3,7 +3,7 @@
 //! no client meets an error that trying again does not mend, and no process grows (I1, I3, I26).
 //!
 //! `LOAD_SECONDS` says how long (`make load`: 600); from five minutes on, latencies and memory are held to their limits too,
-//! and below that they are printed. `LOAD_BINARY` is the program under load, `LOAD_REPORT` the file for the report. See
+//! and below that they are printed. `LOAD_BINARY` is another program to load, `LOAD_REPORT` the file for the report. See
 //! docs/operations/load.md.
 
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]

@@ -1,4 +1,5 @@
-//! A client of two servers: whoever does not answer is left for the other, until one does.
+//! A client of two servers: whoever does not answer is left for the other. Each has one of them that it comes back to, as
+//! a load balancer would have it.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -12,6 +13,8 @@ use crate::common::ADMIN;
 const PATIENCE: Duration = Duration::from_mins(1);
 const REST: Duration = Duration::from_millis(20);
 const LONGEST_REST: Duration = Duration::from_millis(200);
+/// How long a client stays away from its own server.
+const AWAY: Duration = Duration::from_secs(5);
 
 /// What clients met.
 #[derive(Debug, Default, Clone)]
@@ -36,7 +39,10 @@ impl Met {
 
 pub(crate) struct Pair {
     clients: Vec<Client>,
+    own: usize,
     at: usize,
+    /// When it went to another server than its own.
+    left: Option<Instant>,
     pub(crate) met: Met,
 }
 
@@ -50,7 +56,9 @@ impl Pair {
         });
         Self {
             clients: clients.collect(),
+            own: at,
             at,
+            left: None,
             met: Met::default(),
         }
     }
@@ -63,6 +71,9 @@ impl Pair {
     ) -> Option<T> {
         let began = Instant::now();
         let mut rest = REST;
+        if self.left.is_some_and(|left| left.elapsed() > AWAY) {
+            (self.at, self.left) = (self.own, None);
+        }
         for attempt in 0.. {
             let error = match call(&self.clients[self.at % self.clients.len()]) {
                 Ok(answer) => {
@@ -81,6 +92,7 @@ impl Pair {
             }
             *self.met.retried.entry(sort).or_default() += 1;
             self.at += 1;
+            self.left = Some(Instant::now());
             thread::sleep(rest);
             rest = (rest * 2).min(LONGEST_REST);
         }
