@@ -166,7 +166,7 @@ reproducible: ## Build the binary twice, in two places, and compare
 	scripts/image/reproducible.sh
 
 test-deploy: ## Test what deploys, as far as that takes no container engine
-	@scripts/needs.sh cargo cc deploy postgres redis shellcheck ssh-keygen
+	@scripts/needs.sh cargo cc deploy postgres redis shellcheck ssh-keygen typos
 	$(DEPLOY) -m "not containers" $(PYTEST_ARGS) deploy/tests
 
 test-containers: ## Test the images and what runs them with a real container engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -64,6 +65,13 @@ def test_hooks_are_this_checkouts_own():
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     assert [repo["repo"] for repo in config["repos"]] == ["local"]
     assert {"fmt", "typos", "shellcheck"} <= {hook["id"] for hook in config["repos"][0]["hooks"]}
+
+
+def test_every_file_passes_the_hooks():
+    tools = Path(sys.executable).parent
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    done = run(tools / "pre-commit", "run", "--all-files", cwd=ROOT, env={**os.environ, "PATH": path})
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
 
 
 def test_secrets_and_history_stay_out_of_the_build():

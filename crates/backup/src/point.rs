@@ -49,7 +49,7 @@ pub(crate) struct Point {
     folders: Vec<Vec<Hex>>,
     /// Files beside the ledger: a list of [`KeptFile`], as JSON.
     #[serde(default)]
-    files: Vec<Hex>,
+    beside: Vec<Hex>,
 }
 
 /// An object and its blobs.
@@ -113,7 +113,7 @@ impl Point {
             let json = serde_json::to_vec(objects).map_err(unwritable)?;
             folders.push(wrap(blobs.put_all(&mut json.as_slice())?.0));
         }
-        let files = match files {
+        let beside = match files {
             [] => Vec::new(),
             files => {
                 let json = serde_json::to_vec(files).map_err(unwritable)?;
@@ -124,7 +124,7 @@ impl Point {
             info,
             kept: wrap(kept),
             folders,
-            files,
+            beside,
         })
     }
 
@@ -181,7 +181,7 @@ impl Point {
     }
 
     pub(crate) fn files(&self, place: &Place) -> Result<Vec<KeptFile>, BackupError> {
-        match self.files.as_slice() {
+        match self.beside.as_slice() {
             [] => Ok(Vec::new()),
             blobs => read_json(place, blobs),
         }

@@ -249,11 +249,11 @@ fn the_configuration_comes_back_as_it_was() {
                 .unwrap()
         );
     }
-    let mode = fs::metadata(root.join("etc/tls/key.pem"))
+    let permissions = fs::metadata(root.join("etc/tls/key.pem"))
         .unwrap()
         .permissions()
         .mode();
-    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(permissions & 0o777, 0o600);
     assert!(!root.join("etc/data").exists());
     // Nothing is overwritten, and it is no ledger.
     assert!(desk.fails(2, &back).contains("new or empty"));

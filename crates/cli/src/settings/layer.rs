@@ -103,7 +103,7 @@ impl Settings {
             }
         }
         settings.take_environment(&keys, &mut faults);
-        settings.parts.file = settings.path.clone();
+        settings.parts.file.clone_from(&settings.path);
         if faults.all.is_empty() {
             Ok(settings)
         } else {
