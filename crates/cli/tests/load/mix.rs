@@ -36,13 +36,18 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// With how many there are of each.
-    pub(crate) const ALL: [(Self, usize); 4] = [
-        (Self::Single, 32),
-        (Self::Batch, 8),
-        (Self::Read, 8),
-        (Self::Audit, 1),
-    ];
+    pub(crate) const ALL: [Self; 4] = [Self::Single, Self::Batch, Self::Read, Self::Audit];
+
+    /// How many do it. At a pace there are more producers than find out what can be carried, so that a request does not wait
+    /// for the one before it of the same client.
+    pub(crate) const fn clients(self, paced: bool) -> usize {
+        match (self, paced) {
+            (Self::Single, true) => 128,
+            (Self::Single, false) | (Self::Batch, true) => 32,
+            (Self::Batch, false) | (Self::Read, _) => 8,
+            (Self::Audit, _) => 1,
+        }
+    }
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -80,8 +85,7 @@ impl Rates {
 
     pub(crate) fn records(&self) -> f64 {
         let each = Kind::ALL.iter().zip(self.0);
-        each.map(|((kind, _), rate)| kind.records() as f64 * rate)
-            .sum()
+        each.map(|(kind, rate)| kind.records() as f64 * rate).sum()
     }
 }
 
@@ -131,10 +135,10 @@ impl Mix {
     pub(crate) fn new(urls: &[String], policy: &Policy) -> Self {
         let policy = Arc::new(policy.clone());
         let actors = Kind::ALL
-            .iter()
-            .flat_map(|(kind, count)| (0..*count).map(move |_| *kind))
+            .into_iter()
+            .flat_map(|kind| (0..kind.clients(true)).map(move |number| (kind, number)))
             .enumerate()
-            .map(|(number, kind)| Actor::new(kind, number, urls, &policy));
+            .map(|(at, (kind, number))| Actor::new(kind, number, at, urls, &policy));
         Self {
             actors: actors.collect(),
             published: AtomicU64::new(0),
@@ -148,10 +152,13 @@ impl Mix {
         let published = &self.published;
         thread::scope(|scope| {
             for actor in &mut self.actors {
-                let of_kind = Kind::ALL[actor.kind as usize].1 as f64;
+                let clients = actor.kind.clients(phase.rates.is_some());
+                if actor.number >= clients {
+                    continue;
+                }
                 let rate = phase
                     .rates
-                    .map(|rates| rates.0[actor.kind as usize] / of_kind);
+                    .map(|rates| rates.0[actor.kind as usize] / clients as f64);
                 scope.spawn(move || actor.work(rate, stop, published));
             }
         });
@@ -207,6 +214,8 @@ impl Mix {
 
 struct Actor {
     kind: Kind,
+    /// Of those of its kind.
+    number: usize,
     pair: Pair,
     policy: Arc<Policy>,
     dice: Dice,
@@ -222,11 +231,12 @@ struct Actor {
 }
 
 impl Actor {
-    fn new(kind: Kind, number: usize, urls: &[String], policy: &Arc<Policy>) -> Self {
-        let seed = 1_000 + number as u64;
+    fn new(kind: Kind, number: usize, at: usize, urls: &[String], policy: &Arc<Policy>) -> Self {
+        let seed = 1_000 + at as u64;
         Self {
             kind,
-            pair: Pair::new(urls, number),
+            number,
+            pair: Pair::new(urls, at),
             policy: Arc::clone(policy),
             dice: Dice::new(seed),
             entropy: Arc::new(SeededEntropy::new(seed)),

@@ -70,9 +70,9 @@ impl Report {
         self.say(format!(
             "capacity   {:.0} records/s: {}",
             capacity.records(),
-            rates(capacity)
+            rates(capacity, false)
         ));
-        self.put("capacity", rates_json(capacity));
+        self.put("capacity", rates_json(capacity, false));
     }
 
     /// What the clients saw.
@@ -89,13 +89,13 @@ impl Report {
             plan.load.as_secs(),
             100.0 * SHARE,
             reached.records(),
-            rates(reached),
+            rates(reached, true),
             mix.skipped(),
             load_average()
         ));
         self.put("seconds", json!(plan.load.as_secs()));
         self.put("share", json!(SHARE));
-        self.put("reached", rates_json(reached));
+        self.put("reached", rates_json(reached, true));
         self.put("overdue", json!(mix.skipped()));
         self.put("load_average_after", json!(load_average()));
         self.latencies(mix, faults);
@@ -117,7 +117,7 @@ impl Report {
                 .iter()
                 .any(|fault| sample.answered >= fault.killed && sent <= fault.ready + SETTLE)
         };
-        for (kind, _) in Kind::ALL {
+        for kind in Kind::ALL {
             let samples: Vec<Sample> = mix.samples(kind).collect();
             let calm: Vec<Sample> = samples.iter().copied().filter(steady).collect();
             let mut of_kind = Map::new();
@@ -384,21 +384,21 @@ fn median(values: &[u64]) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or_default() as f64
 }
 
-fn rates(rates: &Rates) -> String {
+fn rates(rates: &Rates, paced: bool) -> String {
     let each = Kind::ALL.iter().zip(rates.0);
     let each: Vec<String> = each
-        .map(|((kind, count), rate)| format!("{rate:.1}/s {} by {count}", kind.name()))
+        .map(|(kind, rate)| format!("{rate:.1}/s {} by {}", kind.name(), kind.clients(paced)))
         .collect();
     each.join(", ")
 }
 
-fn rates_json(rates: &Rates) -> Value {
+fn rates_json(rates: &Rates, paced: bool) -> Value {
     let mut each = Map::new();
-    for ((kind, clients), rate) in Kind::ALL.iter().zip(rates.0) {
+    for (kind, rate) in Kind::ALL.iter().zip(rates.0) {
         let name = kind.name().replace(' ', "_");
         each.insert(
             name,
-            json!({ "clients": clients, "requests_per_second": rate }),
+            json!({ "clients": kind.clients(paced), "requests_per_second": rate }),
         );
     }
     each.insert("records_per_second".to_owned(), json!(rates.records()));

@@ -150,6 +150,8 @@ impl Site {
         let mut child = self
             .desk
             .command(&args)
+            // As in the production image.
+            .env("MALLOC_ARENA_MAX", "2")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(file)
