@@ -6,21 +6,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use crate::blob::{Blobs, Joined};
 use crate::error::BackupError;
 use crate::place::Place;
-use crate::point::{Hex, Object};
-
-/// A file, and the permissions it had.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KeptFile {
-    /// Its absolute path is the key.
-    #[serde(flatten)]
-    pub(crate) content: Object,
-    mode: u32,
-}
+use crate::point::{Hex, KeptFile, Object};
 
 /// Copies these files, and those below these directories.
 pub(crate) fn keep(paths: &[PathBuf], blobs: &Blobs<'_>) -> Result<Vec<KeptFile>, BackupError> {

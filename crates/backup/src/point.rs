@@ -8,7 +8,6 @@ use zeroize::Zeroizing;
 
 use crate::blob::{self, Blobs};
 use crate::error::BackupError;
-use crate::files::KeptFile;
 use crate::key::{Name, hex, unhex};
 use crate::place::Place;
 
@@ -64,6 +63,15 @@ impl Object {
     pub(crate) fn names(&self) -> Vec<Name> {
         self.blobs.iter().map(|hex| hex.0).collect()
     }
+}
+
+/// A file beside the ledger, and the permissions it had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptFile {
+    /// Its absolute path is the key.
+    #[serde(flatten)]
+    pub(crate) content: Object,
+    pub(crate) mode: u32,
 }
 
 /// A name, which JSON has in hexadecimal.

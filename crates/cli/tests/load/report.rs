@@ -16,8 +16,9 @@ use crate::{Plan, SETTLE, SHARE};
 
 /// The most that the 99th percentile of appends may be of their median.
 const P99_OVER_MEDIAN: f64 = 10.0;
-/// A process is warm after so many seconds; what it takes in the last third of the rest is held against the first.
-const WARM: usize = 60;
+/// A process is warm after so many seconds: a server grows to its size in them. What it takes in the last third of the rest
+/// is held against the first.
+const WARM: usize = 150;
 /// Lives shorter than this, after that, are too short to say anything.
 const LONG_LIVED: usize = 120;
 /// How much more that may be: of what it was, and in kB.
