@@ -12,8 +12,11 @@ cargo_home="${CARGO_HOME:-$HOME/.cargo}"
 sysroot="$(rustc --print sysroot)"
 commit="$(rustc -vV | sed -n 's/^commit-hash: //p')"
 # No path of the machine that builds stays in the binary, neither in Rust's nor in C's part.
-export RUSTFLAGS="--remap-path-prefix=$PWD=/build --remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$commit"
-export CFLAGS="-ffile-prefix-map=$PWD=/build -ffile-prefix-map=$cargo_home=/cargo"
+unset RUSTFLAGS
+between="$(printf '\037')"
+export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=$PWD=/build$between--remap-path-prefix=$cargo_home=/cargo$between--remap-path-prefix=$sysroot/lib/rustlib/src/rust=/rustc/$commit"
+export CC_SHELL_ESCAPED_FLAGS=1
+export CFLAGS="'-ffile-prefix-map=$PWD=/build' '-ffile-prefix-map=$cargo_home=/cargo'"
 export CARGO_INCREMENTAL=0 SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-0}"
 
 cargo auditable build --release --locked -p rlhf-audit

@@ -132,10 +132,12 @@ fn what_is_beside_the_model_is_passed_over_at_the_top_alone() {
 }
 
 fn with(name: &str, make: impl FnOnce(&Path)) -> WeightsError {
-    let dir = tempfile::tempdir().unwrap();
-    write(dir.path(), "config.json", b"{}");
-    make(&dir.path().join(name));
-    let error = hash(dir.path()).unwrap_err();
+    // A directory in one of its own: what is above it is somebody else's otherwise, and changes.
+    let above = tempfile::tempdir().unwrap();
+    let dir = above.path().join("model");
+    write(&dir, "config.json", b"{}");
+    make(&dir.join(name));
+    let error = hash(&dir).unwrap_err();
     assert!(error.to_string().contains(name), "{error}");
     error
 }
