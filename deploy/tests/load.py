@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from stack import binary
+from observing import binary
 
 
 class Load:

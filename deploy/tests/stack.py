@@ -202,15 +202,6 @@ def get(url, token=None, context=None, headers=None):
             return error.code, error.headers, error.read()
 
 
-def binary():
-    """The program of this checkout, for tests outside of containers."""
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    for candidate in [os.environ.get("RLHF_AUDIT"), target / "release/rlhf-audit", target / "debug/rlhf-audit"]:
-        if candidate and os.access(candidate, os.X_OK):
-            return str(candidate)
-    raise AssertionError("there is no rlhf-audit yet: cargo build -p rlhf-audit, or name one in RLHF_AUDIT")
-
-
 class Registry:
     """A registry on the loopback address, which engines trust without TLS."""
 

@@ -7,7 +7,8 @@ import time
 
 import pytest
 from conftest import need_images
-from stack import Project, adopt, binary, composes, get, third_party_images, until
+from observing import binary
+from stack import Project, adopt, composes, get, third_party_images, until
 
 pytestmark = pytest.mark.containers
 STAGING = ["docker-compose.yml", "docker-compose.staging.yml"]

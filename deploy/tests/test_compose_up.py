@@ -16,7 +16,8 @@ import time
 import pytest
 from conftest import need_images
 from load import Load
-from stack import ROOT, SERVICES, Project, Registry, adopt, binary, composes, docker, get, third_party_images, until
+from observing import binary
+from stack import ROOT, SERVICES, Project, Registry, adopt, composes, docker, get, third_party_images, until
 
 pytestmark = pytest.mark.containers
 
@@ -126,6 +127,8 @@ def test_data_and_configuration_are_backed_up(project):
     page = (ROOT / "docs/deployment/compose.md").read_text()
     commands = re.findall(r"^    (docker-compose run .*backups.*(?:\n      --.*)*)", page, re.M)
     generate, backup, listing, files = (shlex.split(command.replace("\\\n", " ")) for command in commands)
+    # A clone of a user's can be read by others; one of pytest's cannot.
+    project.directory.chmod(0o755)
     place = project.directory / "backups"
     place.mkdir(mode=0o700)
     os.chown(place, 10001, 10001)

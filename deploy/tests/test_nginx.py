@@ -9,7 +9,8 @@ import ssl
 import subprocess
 
 import pytest
-from stack import ROOT, binary, free_port, get, needs, until
+from observing import binary
+from stack import ROOT, free_port, get, needs, until
 
 TOKEN = "rat_" + "A" * 43
 
