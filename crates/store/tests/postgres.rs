@@ -157,6 +157,28 @@ fn idle_connections_may_be_cut() {
     append(&mut journal, "second").unwrap();
 }
 
+/// Giving a turn up takes a moment, and nobody waits for it: the turn after it is another's business all the same.
+#[test]
+fn a_turn_that_was_given_up_ends_no_later_one() {
+    let database = Postgres::open(&options(postgres(), postgres().port())).unwrap();
+    let rounds = |name: &str| {
+        let mut journal = PgJournal::open(&database, 0).unwrap();
+        for round in 0..300 {
+            begin(&mut journal).unwrap();
+            journal.release();
+            begin(&mut journal).unwrap();
+            append(&mut journal, &format!("{name} {round}")).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| rounds("one"));
+        scope.spawn(|| rounds("other"));
+    });
+    let mut journal = PgJournal::open(&database, 0).unwrap();
+    journal.restart(0);
+    assert_eq!(begin(&mut journal).unwrap().len(), 600);
+}
+
 /// The server says nothing, neither yes nor no. It wakes when the client has long given up, and keeps the group.
 #[test]
 fn a_backend_that_hangs_with_the_turn_decides_when_it_wakes() {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
 use tokio_postgres::Row;
 
 use super::error::{Sorted, store_error};
@@ -50,6 +51,9 @@ pub struct PgJournal {
     idle: Option<Arc<Session>>,
     /// The same, in one.
     turn: Option<Arc<Session>>,
+    /// The rollback of the turn before, and whether it came to an end: the next must not begin before it, or would be the
+    /// one that is rolled back.
+    ending: Option<JoinHandle<bool>>,
     buffer: Vec<u8>,
     discarded: Option<Instant>,
 }
@@ -79,6 +83,7 @@ impl PgJournal {
             next_index,
             idle: None,
             turn: None,
+            ending: None,
             buffer: Vec::new(),
             discarded: None,
         })
@@ -89,7 +94,13 @@ impl PgJournal {
         self.release();
         let from = from.map(stored).transpose()?;
         let (database, mut idle) = (self.database.clone(), self.idle.take());
+        let ending = self.ending.take();
         let (session, end, rows) = self.database.wait("take the turn at the journal", async move {
+            if let Some(ending) = ending
+                && !matches!(ending.await, Ok(true))
+            {
+                idle = None;
+            }
             let begun = Instant::now();
             let mut attempt = 0;
             loop {
@@ -295,12 +306,13 @@ impl Journal for PgJournal {
         let Some(session) = self.turn.take() else {
             return;
         };
-        // The next turn's statements queue up behind it.
         let rolled_back = Arc::clone(&session);
-        self.database.0.net.spawn(async move {
-            if let Err(fault) = rolled_back.rollback().await {
+        self.ending = self.database.0.net.spawn(async move {
+            let ended = rolled_back.rollback().await;
+            if let Err(fault) = &ended {
                 tracing::debug!(?fault, "a turn at the journal ended with its connection");
             }
+            ended.is_ok()
         });
         self.idle = Some(session);
     }
