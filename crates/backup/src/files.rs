@@ -1,8 +1,8 @@
 //! Files beside the ledger: its configuration, certificates, whatever an installation is made again with.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs::{self, File, Permissions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -10,6 +10,9 @@ use crate::blob::{Blobs, Joined};
 use crate::error::BackupError;
 use crate::place::Place;
 use crate::point::{Hex, KeptFile, Object};
+
+/// Who may read, write and execute: what is kept of a mode, and given back of one.
+const PERMISSIONS: u32 = 0o777;
 
 /// Copies these files, and those below these directories.
 pub(crate) fn keep(paths: &[PathBuf], blobs: &Blobs<'_>) -> Result<Vec<KeptFile>, BackupError> {
@@ -24,7 +27,7 @@ pub(crate) fn keep(paths: &[PathBuf], blobs: &Blobs<'_>) -> Result<Vec<KeptFile>
             .to_str()
             .ok_or_else(|| unreadable(io::Error::other("its path is not UTF-8")))?;
         let mut file = File::open(path).map_err(unreadable)?;
-        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
+        let mode = file.metadata().map_err(unreadable)?.permissions().mode() & PERMISSIONS;
         let (names, bytes) = blobs.put_all(&mut file)?;
         Ok(KeptFile {
             content: Object {
@@ -42,22 +45,23 @@ pub(crate) fn keep(paths: &[PathBuf], blobs: &Blobs<'_>) -> Result<Vec<KeptFile>
 /// everything it mounts twice that way.
 fn find(path: &Path, found: &mut BTreeSet<PathBuf>) -> Result<(), BackupError> {
     let unreadable = |error| failed(path, error);
-    if !fs::metadata(path).map_err(unreadable)?.is_dir() {
+    let kind = fs::metadata(path).map_err(unreadable)?;
+    if kind.is_file() {
         found.insert(path.to_owned());
         return Ok(());
     }
+    if !kind.is_dir() {
+        return Err(unreadable(io::Error::other(
+            "it is no file and no directory",
+        )));
+    }
     for entry in fs::read_dir(path).map_err(unreadable)? {
         let entry = entry.map_err(unreadable)?;
-        let kind = entry.file_type().map_err(unreadable)?;
-        let target = if kind.is_symlink() {
-            fs::metadata(entry.path())
-                .map_err(|error| failed(&entry.path(), error))?
-                .file_type()
-        } else {
-            kind
-        };
-        if kind.is_dir() || target.is_file() {
-            find(&entry.path(), found)?;
+        let path = entry.path();
+        let target = fs::metadata(&path).map_err(|error| failed(&path, error))?;
+        let is_link = entry.file_type().map_err(unreadable)?.is_symlink();
+        if target.is_file() || (target.is_dir() && !is_link) {
+            find(&path, found)?;
         }
     }
     Ok(())
@@ -102,7 +106,7 @@ fn write(place: &Place, file: &KeptFile, dir: &Path) -> Result<PathBuf, BackupEr
     let mut out = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
-        .mode(file.mode)
+        .mode(0o600)
         .open(&path)
         .map_err(unwritable)?;
     let names = file.content.names();
@@ -111,7 +115,9 @@ fn write(place: &Place, file: &KeptFile, dir: &Path) -> Result<PathBuf, BackupEr
     if let Some(error) = joined.failed {
         return Err(error);
     }
-    copied.and_then(|_| out.flush()).map_err(unwritable)?;
+    copied.map_err(unwritable)?;
+    out.set_permissions(Permissions::from_mode(file.mode & PERMISSIONS))
+        .map_err(unwritable)?;
     out.sync_all().map_err(unwritable)?;
     Ok(path)
 }
