@@ -1,6 +1,6 @@
 //! A run's model card out of a ledger: the records in, the card out, and its digests recorded.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 
 use ledger::{Ledger, LedgerError, Query, Receipt};
 use record::kinds::{DocumentFile, DocumentIssued};
@@ -169,23 +169,13 @@ fn view(ledger: &Ledger, run: RunId) -> Result<(ModelCard, u64, RecordHash), Car
     })?;
     let (size, root) = (published.checkpoint.size.get(), published.checkpoint.root);
     let mut collector = ModelCard::collect(run);
-    let mut of_run = Records::of(ledger, Scope::Run(run), size);
-    let mut of_ledger = Records::of(ledger, Scope::Ledger, size);
-    // In the order of the log, as the collector wants them.
-    loop {
-        let records = match (of_run.peek()?, of_ledger.peek()?) {
-            (None, None) => break,
-            (Some(_), None) => &mut of_run,
-            (Some(run), Some(ledger)) if run < ledger => &mut of_run,
-            _ => &mut of_ledger,
-        };
-        let Some((index, bytes)) = records.page.pop_front() else {
-            break;
-        };
+    ledger.run_records(run, &published, &mut |index,
+                                               bytes|
+     -> Result<(), CardError> {
         let unreadable = |source| CardError::Record { index, source };
-        let record = Record::parse_envelope(&bytes).map_err(unreadable)?;
-        collector.add(LeafIndex::from(index), &record)?;
-    }
+        let record = Record::parse_envelope(bytes).map_err(unreadable)?;
+        Ok(collector.add(LeafIndex::from(index), &record)?)
+    })?;
     let log = LogView {
         origin: ledger.origin().to_owned(),
         size,
@@ -200,47 +190,6 @@ fn view(ledger: &Ledger, run: RunId) -> Result<(ModelCard, u64, RecordHash), Car
         }
         .into()),
         card => Ok((card?, size, root.into())),
-    }
-}
-
-/// The records of one scope below an index, a page at a time.
-struct Records<'a> {
-    ledger: &'a Ledger,
-    query: Query,
-    end: u64,
-    page: VecDeque<(u64, Vec<u8>)>,
-    more: bool,
-}
-
-impl<'a> Records<'a> {
-    fn of(ledger: &'a Ledger, scope: Scope, end: u64) -> Self {
-        let query = Query {
-            scope: Some(scope),
-            limit: PAGE,
-            ..Query::default()
-        };
-        Self {
-            ledger,
-            query,
-            end,
-            page: VecDeque::new(),
-            more: true,
-        }
-    }
-
-    /// The index of the next record.
-    fn peek(&mut self) -> Result<Option<u64>, LedgerError> {
-        if self.page.is_empty() && self.more {
-            let page = self.ledger.query(&self.query)?;
-            self.more = page.next.is_some();
-            self.query.after = page.next;
-            self.page = page.records.into();
-        }
-        Ok(self
-            .page
-            .front()
-            .map(|(index, _)| *index)
-            .filter(|index| *index < self.end))
     }
 }
 

@@ -1,10 +1,12 @@
 //! Writing a run into one file with which it is verified offline. The frame is `verify::bundle`'s.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::Write;
 
 use record::kinds::ProducerEnrolled;
-use record::{CommitmentKey, Kind, PublicKey, Record, RunId, Scope, Sha256, to_bundle_openings};
+use record::{
+    CommitmentKey, Filter, Kind, PublicKey, Record, RunId, Scope, Sha256, to_bundle_openings,
+};
 use verify::bundle::{Header, Writer};
 use verify::{SealedField, SealedState};
 
@@ -12,9 +14,10 @@ use crate::LedgerError;
 use crate::attachments::NAMES_ATTACHMENTS;
 use crate::ledger::Ledger;
 use crate::opener::Opener;
+use crate::read::Published;
 
 /// Takes a record and its index.
-type ShowRecord<'a> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), LedgerError>;
+type ShowRecord<'a, E> = &'a mut dyn FnMut(u64, &[u8]) -> Result<(), E>;
 
 const BUNDLE: u64 = 256;
 const INDEX_PAGE: usize = 1_024;
@@ -73,16 +76,7 @@ impl Ledger {
         };
         let published = published.ok_or_else(missing)?;
         let size = published.checkpoint.size;
-        let mut indices = Vec::new();
-        self.spans(Scope::Run(run), size.0, |first, count| {
-            indices.extend(first..first + count);
-        })?;
-        if indices.is_empty() {
-            return Err(missing());
-        }
-        let run_end = indices.iter().max().map_or(0, |last| last + 1);
-        indices.extend(self.concerning(run, size.0)?);
-        indices.sort_unstable();
+        let (indices, run_end) = self.indices_of(run, size.0)?.ok_or_else(missing)?;
         // Witnesses' signatures convince more people than the records that came after them.
         let end = indices.last().map_or(0, |last| last + 1);
         let published = shared.reader.best_for(end, published).ok_or_else(missing)?;
@@ -109,7 +103,7 @@ impl Ledger {
         };
         let mut writer = Writer::begin(&mut counted, &header).map_err(io)?;
         let opener = parts.openings.then(|| self.opener());
-        self.entries(&indices, size.0, &mut |index, record| {
+        self.entries::<LedgerError>(&indices, size.0, &mut |index, record| {
             let openings = match &opener {
                 Some(opener) => opened(opener, index, record)?,
                 None => Vec::new(),
@@ -133,8 +127,46 @@ impl Ledger {
         })
     }
 
+    /// Shows what a run's bundle holds of the log as it was published: every record of the run, and those of the scope
+    /// `ledger` that name it or enrol its producers' keys, by ascending index.
+    ///
+    /// # Errors
+    /// The index or a file cannot be read; those of `show` end it.
+    pub fn run_records<E: From<LedgerError>>(
+        &self,
+        run: RunId,
+        published: &Published,
+        show: ShowRecord<'_, E>,
+    ) -> Result<(), E> {
+        let size = published.checkpoint.size.0;
+        match self.indices_of(run, size)? {
+            Some((indices, _)) => self.entries(&indices, size, show),
+            None => Ok(()),
+        }
+    }
+
+    /// The indices of all that a run's bundle holds in a log of `size` records, ascending, and the end of the run's own;
+    /// nothing where it has none.
+    fn indices_of(&self, run: RunId, size: u64) -> Result<Option<(Vec<u64>, u64)>, LedgerError> {
+        let mut indices = Vec::new();
+        self.spans(Scope::Run(run), size, |first, count| {
+            indices.extend(first..first + count);
+        })?;
+        let Some(last) = indices.iter().max().copied() else {
+            return Ok(None);
+        };
+        indices.extend(self.concerning(run, size)?);
+        indices.sort_unstable();
+        Ok(Some((indices, last + 1)))
+    }
+
     /// Shows the records of these indices, which ascend.
-    fn entries(&self, indices: &[u64], size: u64, show: ShowRecord<'_>) -> Result<(), LedgerError> {
+    fn entries<E: From<LedgerError>>(
+        &self,
+        indices: &[u64],
+        size: u64,
+        show: ShowRecord<'_, E>,
+    ) -> Result<(), E> {
         for chunk in indices.chunk_by(|a, b| a / BUNDLE == b / BUNDLE) {
             let bundle = chunk.first().map_or(0, |first| first / BUNDLE);
             let mut shown = Ok(());
@@ -157,7 +189,7 @@ impl Ledger {
         size: u64,
     ) -> Result<BTreeMap<Sha256, u64>, LedgerError> {
         let mut named = BTreeMap::new();
-        self.entries(indices, size, &mut |_, bytes| {
+        self.entries::<LedgerError>(indices, size, &mut |_, bytes| {
             if bytes.starts_with(NAMES_ATTACHMENTS) {
                 let record = Record::parse_envelope(bytes)?;
                 named.extend(
@@ -182,29 +214,37 @@ impl Ledger {
         Ok(there)
     }
 
-    /// Indices of published records of the scope `ledger` that concern a run.
+    /// Indices of published records of the scope `ledger` that concern a run. Only those bundles are read that have a
+    /// record of a kind that may: the server signs its own stream every second, and of that there is no end.
     fn concerning(&self, run: RunId, size: u64) -> Result<Vec<u64>, LedgerError> {
         let shared = self.shared();
         let keys: HashSet<PublicKey> = self.streams(run)?.iter().map(|head| head.key).collect();
-        let mut spans = Vec::new();
-        self.spans(Scope::Ledger, size, |first, count| {
-            spans.push(first..first + count);
-        })?;
-        let mut found = Vec::new();
-        let mut done = 0;
-        for span in spans {
-            for bundle in (span.start / BUNDLE).max(done)..=(span.end - 1) / BUNDLE {
-                done = bundle + 1;
-                let mut failed = None;
-                shared.reader.bundle(bundle, size, |at, bytes| {
-                    match concerns(bytes, run, &keys) {
-                        Ok(true) => found.push(bundle * BUNDLE + at as u64),
-                        Ok(false) => {}
-                        Err(error) => failed = Some(error),
-                    }
-                })?;
-                failed.map_or(Ok(()), Err)?;
+        let may_concern = |kind: &&Kind| kind.names_run() || **kind == Kind::ProducerEnrolled;
+        let mut bundles = BTreeSet::new();
+        for kind in Kind::ALL.iter().filter(may_concern) {
+            let mut next = 0;
+            loop {
+                let scope = Some(Scope::Ledger.as_str());
+                let page = shared
+                    .meta
+                    .bundles_with_kind(scope, kind.name(), next, INDEX_PAGE)?;
+                let Some(last) = page.last() else { break };
+                next = last + 1;
+                bundles.extend(page);
             }
+        }
+        let filter = Filter::new(Some(Scope::Ledger), None);
+        let mut found = Vec::new();
+        for bundle in bundles.into_iter().filter(|bundle| bundle * BUNDLE < size) {
+            let mut failed = None;
+            shared.reader.bundle(bundle, size, |at, bytes| {
+                match concerns(&filter, bytes, run, &keys) {
+                    Ok(true) => found.push(bundle * BUNDLE + at as u64),
+                    Ok(false) => {}
+                    Err(error) => failed = Some(error),
+                }
+            })?;
+            failed.map_or(Ok(()), Err)?;
         }
         Ok(found)
     }
@@ -233,11 +273,16 @@ impl Ledger {
     }
 }
 
-fn concerns(bytes: &[u8], run: RunId, keys: &HashSet<PublicKey>) -> Result<bool, LedgerError> {
-    let record = Record::parse_envelope(bytes)?;
-    if record.scope() != Scope::Ledger {
+/// Whether it is a record of the scope `ledger` that concerns a run.
+fn concerns(
+    filter: &Filter,
+    bytes: &[u8],
+    run: RunId,
+    keys: &HashSet<PublicKey>,
+) -> Result<bool, LedgerError> {
+    let Some(record) = filter.pick(bytes)? else {
         return Ok(false);
-    }
+    };
     if record.is(Kind::ProducerEnrolled) {
         return Ok(keys.contains(&record.decode::<ProducerEnrolled>()?.key));
     }

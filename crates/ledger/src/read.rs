@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use record::{Kind, Record, Scope};
+use record::{Filter, Kind, Scope};
 use store::{MetaStore, ObjectStore};
 use tlog::{
     Checkpoint, EntryBundle, Hash, HashReader, HashTile, LeafIndex, TileId, TileLevel, TlogProof,
@@ -220,17 +220,13 @@ impl Reader {
         let mut page = Page::default();
         let mut bytes = 0;
         let mut full = false;
+        let filter = Filter::new(query.scope, query.kind);
         let take = |index: u64, entry: &[u8], page: &mut Page| -> Result<bool, LedgerError> {
             if index < from {
                 return Ok(false);
             }
-            if query.scope.is_some() || query.kind.is_some() {
-                let record = Record::parse_envelope(entry)?;
-                let fits = query.scope.is_none_or(|scope| scope == record.scope())
-                    && query.kind.is_none_or(|kind| record.is(kind));
-                if !fits {
-                    return Ok(false);
-                }
+            if !filter.is_empty() && filter.pick(entry)?.is_none() {
+                return Ok(false);
             }
             if page.records.len() >= limit || bytes >= MAX_PAGE_BYTES {
                 return Ok(true);

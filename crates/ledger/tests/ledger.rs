@@ -680,3 +680,52 @@ fn a_conflicting_resend_is_refused_and_noted_once() {
     assert_eq!(incidents[0].logged, Some(common::leaf(&logged[0]).into()));
     fixture.verify();
 }
+
+#[test]
+fn a_run_comes_with_all_that_concerns_it_and_nothing_else() {
+    let fixture = Fixture::new();
+    let ledger = &fixture.ledger;
+    let mut runs = Vec::new();
+    for key in 1..=3 {
+        let mut writer = fixture.start_run(&format!("run {key}"), key);
+        let run = writer.scope().run().unwrap();
+        // Spread over several bundles, with what concerns no run or another one between.
+        for step in 0..150 {
+            fixture.append(writer.write(metric(f64::from(step))).unwrap());
+            if step % 50 == 0 {
+                let mut incident = IncidentReported::new("drill".to_owned());
+                incident.run = (step > 0).then_some(run);
+                let ticket = ledger.record_own(Draft::new(incident)).unwrap();
+                ticket.wait().unwrap();
+            }
+        }
+        fixture.append(writer.sign().into_iter().collect());
+        runs.push((run, writer.public_key()));
+    }
+    fixture.published();
+    let published = ledger.checkpoint().unwrap();
+    let size = published.checkpoint.size.0;
+    assert!(size > 3 * 150);
+    for (run, key) in runs {
+        let wanted: Vec<u64> = (0..size)
+            .filter(|index| {
+                let bytes = ledger.read(*index).unwrap();
+                let record = Record::parse(&bytes).unwrap();
+                let enrols = record.is(Kind::ProducerEnrolled)
+                    && record.decode::<ProducerEnrolled>().unwrap().key == key;
+                record.scope() == Scope::Run(run) || record.named_run() == Some(run) || enrols
+            })
+            .collect();
+        let mut shown = Vec::new();
+        ledger
+            .run_records(run, &published, &mut |index, bytes| {
+                assert_eq!(bytes, ledger.read(index)?);
+                shown.push(index);
+                Ok::<(), LedgerError>(())
+            })
+            .unwrap();
+        assert_eq!(shown, wanted);
+        // Its own with two signatures and the opening, two incidents, the enrolment.
+        assert!(shown.len() >= 150 + 2 + 1, "{}", shown.len());
+    }
+}

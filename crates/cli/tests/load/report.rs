@@ -100,6 +100,7 @@ impl Report {
         self.put("overdue", json!(mix.skipped()));
         self.put("load_average_after", json!(load_average()));
         self.latencies(mix, faults);
+        self.seconds(mix, began);
         self.faults(mix, began, faults);
         self.errors(&mix.met());
     }
@@ -141,6 +142,25 @@ impl Report {
             all.insert(kind.name().replace(' ', "_"), Value::Object(of_kind));
         }
         self.put("latency_ms", Value::Object(all));
+    }
+
+    /// Appends by the second in which they were acknowledged: in the file only, to see what happens when they are slow.
+    fn seconds(&mut self, mix: &Mix, began: Instant) {
+        let mut seconds: BTreeMap<u64, Vec<Sample>> = BTreeMap::new();
+        for kind in [Kind::Single, Kind::Batch] {
+            for sample in mix.samples(kind) {
+                let second = (sample.answered - began).as_secs();
+                seconds.entry(second).or_default().push(sample);
+            }
+        }
+        let listed: Vec<Value> = seconds
+            .into_iter()
+            .map(|(second, samples)| {
+                let waited = Spread::of(samples.iter().map(|sample| sample.waited));
+                json!({ "second": second, "count": samples.len(), "p50": waited.at(0.5), "max": waited.at(1.0) })
+            })
+            .collect();
+        self.put("appends_by_second_ms", Value::Array(listed));
     }
 
     /// Who was killed, and how long nobody had an append acknowledged around that.

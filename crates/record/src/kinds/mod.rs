@@ -220,6 +220,14 @@ impl Kind {
             .flat_map(|kind| (1..=kind.version()).map(move |version| (*kind, version)))
     }
 
+    /// Whether records of it may name a run in their body: see [`Record::named_run`](crate::Record::named_run).
+    pub fn names_run(self) -> bool {
+        (1..=self.version()).any(|version| {
+            let members = self.spec_of(version).members;
+            members.iter().any(|member| member.name == "run")
+        })
+    }
+
     /// The tables of a version that is read, 1 to [`Kind::version`].
     pub(crate) fn spec_of(self, version: u16) -> &'static Spec {
         match (self, version) {

@@ -8,6 +8,7 @@
 mod canonical;
 mod chain;
 mod common;
+mod filter;
 mod golden;
 mod own;
 mod parse;
