@@ -191,6 +191,15 @@ pub(crate) fn open_ledger(data_dir: &Path) -> Result<Ledger, Failure> {
     Ledger::open(data_dir, ledger_options()).map_err(ledger_failure)
 }
 
+/// The options of a ledger that is opened by a process beside its servers, which publish.
+pub(crate) fn standby_options() -> ledger::Options {
+    let mut options = ledger_options();
+    options.standby = true;
+    // Nobody waits for what it publishes, and every look takes from what the servers have.
+    options.publish_interval = std::time::Duration::from_secs(1);
+    options
+}
+
 /// The options of every ledger that the command line opens.
 pub(crate) fn ledger_options() -> ledger::Options {
     let mut options = ledger::Options::new(Arc::new(SystemClock), Arc::new(SystemEntropy));

@@ -1,6 +1,6 @@
 //! Writing a run into one file with which it is verified offline. The frame is `verify::bundle`'s.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 
 use record::kinds::ProducerEnrolled;
@@ -220,18 +220,19 @@ impl Ledger {
         let shared = self.shared();
         let keys: HashSet<PublicKey> = self.streams(run)?.iter().map(|head| head.key).collect();
         let may_concern = |kind: &&Kind| kind.names_run() || **kind == Kind::ProducerEnrolled;
-        let mut bundles = BTreeSet::new();
-        for kind in Kind::ALL.iter().filter(may_concern) {
-            let mut next = 0;
-            loop {
-                let scope = Some(Scope::Ledger.as_str());
-                let page = shared
-                    .meta
-                    .bundles_with_kind(scope, kind.name(), next, INDEX_PAGE)?;
-                let Some(last) = page.last() else { break };
-                next = last + 1;
-                bundles.extend(page);
+        let kinds = Kind::ALL.iter().filter(may_concern);
+        let kinds: Vec<&str> = kinds.map(|kind| kind.name()).collect();
+        let mut bundles = Vec::new();
+        loop {
+            let from = bundles.last().map_or(0, |last| last + 1);
+            let scope = Some(Scope::Ledger.as_str());
+            let page = shared
+                .meta
+                .bundles_with_kinds(scope, &kinds, from, INDEX_PAGE)?;
+            if page.is_empty() {
+                break;
             }
+            bundles.extend(page);
         }
         let filter = Filter::new(Some(Scope::Ledger), None);
         let mut found = Vec::new();

@@ -47,13 +47,7 @@ impl Turns {
         if sequencer.refresh()?.is_some() {
             return Ok(());
         }
-        let theirs = {
-            let mut state = self.shared.state();
-            let theirs = sequencer.catch_up(&mut state);
-            self.shared.journal().release();
-            theirs
-        };
-        match theirs {
+        match sequencer.follow() {
             // Whoever publishes calls this: it must not wait for room that only it can make.
             Ok(theirs) => self.shared.backlog.preload(theirs.into_iter().collect()),
             Err(error) => {
@@ -137,25 +131,40 @@ impl Sequencer {
     }
 
     /// Takes the turn at the journal, and takes in what others have appended since the last one.
-    pub(crate) fn catch_up(&mut self, state: &mut State) -> Result<Option<Sequenced>, LedgerError> {
+    pub(crate) fn catch_up(&mut self) -> Result<Option<Sequenced>, LedgerError> {
         if !self.is_shared {
             return Ok(None);
         }
-        let first = self.next;
-        let mut frames = Frames::from(first);
+        let mut frames = Frames::from(self.next);
         self.shared.journal().begin(&mut |group| {
             frames.take(group);
             Ok(())
         })?;
+        self.take_in(frames)
+    }
+
+    /// Takes in what others have appended so far, without a turn.
+    fn follow(&mut self) -> Result<Option<Sequenced>, LedgerError> {
+        let mut frames = Frames::from(self.next);
+        self.shared.journal().follow(&mut |group| {
+            frames.take(group);
+            Ok(())
+        })?;
+        self.take_in(frames)
+    }
+
+    fn take_in(&mut self, frames: Frames) -> Result<Option<Sequenced>, LedgerError> {
+        let first = self.next;
         let entries = frames.entries()?;
         if entries.is_empty() {
             return Ok(None);
         }
         let shared = Arc::clone(&self.shared);
         let indexed = shared.reader.integrated_size();
+        let mut state = shared.state();
         let mut own = false;
         for (index, entry) in (first..).zip(&entries) {
-            recover::follow(state, &*shared.meta, entry, index, indexed)?;
+            recover::follow(&mut state, &*shared.meta, entry, index, indexed)?;
             own |= (entry.place.scope, entry.place.stream) == (Scope::Ledger, StreamName::SERVER);
             if entry.place.kind == Kind::ProducerEnrolled {
                 let body: ProducerEnrolled = Record::parse(&entry.bytes)?.decode()?;
@@ -164,9 +173,9 @@ impl Sequencer {
         }
         self.set_next(first + entries.len() as u64);
         if own {
-            self.resume_own(state)?;
+            self.resume_own(&mut state)?;
         }
-        Ok(Some(snapshot(state, first, entries)))
+        Ok(Some(snapshot(&mut state, first, entries)))
     }
 
     fn resume_own(&mut self, state: &mut State) -> Result<(), LedgerError> {

@@ -26,6 +26,8 @@ const LEASE: &str = "publisher";
 const LEASE_MILLIS: u64 = 4_000;
 /// A lease is prolonged once less than this is left of it.
 const PROLONG: Duration = Duration::from_millis(2_500);
+/// How long what is acknowledged has to wait before whoever stands by publishes it.
+const STANDBY: Duration = Duration::from_secs(2);
 /// How long a server that closes waits for what it acknowledged to be published, by whoever.
 const CLOSING: Duration = Duration::from_secs(10);
 /// How long whoever published a checkpoint has to serve it before another server does.
@@ -38,8 +40,12 @@ pub(crate) struct Leader {
     pub(crate) policy: Policy,
     /// Who this is, among the servers of the ledger: random.
     pub(crate) holder: String,
+    /// Others publish, as long as they do.
+    pub(crate) standby: bool,
     /// Until when the lease is surely ours.
     pub(crate) until: Option<Instant>,
+    /// Since when something waits for publication and none of it was published.
+    pub(crate) waiting_since: Option<Instant>,
     /// Since when there is a latest checkpoint of which it is not known that it is served: whoever
     /// swapped it in may have ended before that.
     pub(crate) unserved: Option<Instant>,
@@ -104,13 +110,19 @@ impl Leader {
         self.turns.follow()?;
         self.observe(publisher, pending)?;
         self.serve(publisher)?;
-        if pending.is_empty() || !self.has_lease(publisher)? {
+        if pending.is_empty() {
+            self.waiting_since = None;
+            return Ok(Step::Rested);
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        if !self.has_lease(publisher, since)? {
             return Ok(Step::Rested);
         }
         match publisher.round(pending) {
             Ok(()) => {
                 publisher.shared.backlog.release(pending);
                 pending.clear();
+                self.waiting_since = None;
                 Ok(Step::Published)
             }
             // Somebody else was faster. Its checkpoint is looked at next time.
@@ -139,12 +151,22 @@ impl Leader {
         Ok(())
     }
 
-    fn has_lease(&mut self, publisher: &Publisher) -> Result<bool, LedgerError> {
+    /// Whether it is this server that publishes what has waited since then. Whoever stands by lets its lease run out, so that
+    /// the others get it back.
+    fn has_lease(&mut self, publisher: &Publisher, since: Instant) -> Result<bool, LedgerError> {
         let asked = Instant::now();
-        if self.until.is_some_and(|until| until > asked + PROLONG) {
+        let rest = if self.standby {
+            Duration::ZERO
+        } else {
+            PROLONG
+        };
+        if self.until.is_some_and(|until| until > asked + rest) {
             return Ok(true);
         }
         self.until = None;
+        if self.standby && since.elapsed() < STANDBY {
+            return Ok(false);
+        }
         let meta = &publisher.shared.meta;
         let taken = meta.take_lease(LEASE, &self.holder, LEASE_MILLIS)?;
         if taken {
@@ -177,6 +199,7 @@ impl Leader {
             return Ok(());
         }
         if !same {
+            self.waiting_since = None;
             publisher.step_to(pending, size, &root)?;
         }
         publisher.last_time = publisher

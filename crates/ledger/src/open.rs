@@ -176,7 +176,9 @@ impl Threads {
             turns: Arc::clone(&turns),
             policy: own_policy,
             holder: random_name(options),
+            standby: options.standby,
             until: None,
+            waiting_since: None,
             unserved: Some(std::time::Instant::now()),
         });
         let publisher = Publisher {

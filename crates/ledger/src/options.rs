@@ -24,6 +24,9 @@ pub struct Options {
     pub entropy: Arc<dyn Entropy>,
     /// The least time between two checkpoints: 250 ms.
     pub publish_interval: Duration,
+    /// Leave publishing to the other servers of a shared ledger, and do it only where none of them has for two seconds: for
+    /// processes that have other work to do.
+    pub standby: bool,
     /// The log's origin, for a new ledger; by default `rlhf-audit.internal/` and a random ULID.
     pub origin: Option<String>,
     /// Whose cosignatures the published checkpoints are to get.
@@ -46,6 +49,7 @@ impl Options {
             clock,
             entropy,
             publish_interval: Duration::from_millis(250),
+            standby: false,
             origin: None,
             witnesses: None,
             passphrase: Arc::new(Passphrase::none()),
@@ -68,6 +72,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("publish_interval", &self.publish_interval)
+            .field("standby", &self.standby)
             .field("origin", &self.origin)
             .finish_non_exhaustive()
     }

@@ -287,7 +287,7 @@ impl Reader {
         let bundles = match (&scope, query.kind) {
             (scope, Some(kind)) => {
                 self.meta
-                    .bundles_with_kind(scope.as_deref(), kind.name(), start, INDEX_PAGE)?
+                    .bundles_with_kinds(scope.as_deref(), &[kind.name()], start, INDEX_PAGE)?
             }
             (Some(scope), None) => {
                 let mut bundles = Vec::new();

@@ -183,8 +183,9 @@ impl Sequencer {
             }
             return Ok(());
         }
+        // Before the state is taken: others read it while this waits.
+        let theirs = self.catch_up()?;
         let mut state = shared.state();
-        let theirs = self.catch_up(&mut state)?;
         for request in requests {
             match request {
                 Request::Append {

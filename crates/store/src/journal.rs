@@ -74,6 +74,17 @@ pub trait Journal: Send {
         Ok(())
     }
 
+    /// Shows the groups that were appended to a shared journal at or after [`next_index`](Self::next_index) so far, in
+    /// order, which then counts them. Takes no turn, so it waits for nobody and nobody for it; whatever is being appended
+    /// meanwhile is shown next time. Does nothing for an embedded journal.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin); then `next_index` is where it was.
+    fn follow(&mut self, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
+        let _ = visit;
+        Ok(())
+    }
+
     /// Ends a turn without a group. Never fails: a turn whose connection is lost has ended.
     fn release(&mut self) {}
 

@@ -215,14 +215,15 @@ pub trait IndexStore: Send + Sync {
     /// If the database cannot be read.
     fn spans(&self, scope: &str, from: u64, limit: usize) -> Result<Vec<Span>>;
 
-    /// The entry bundles that hold records of a kind, in one scope or any, ascending from `from_bundle` on.
+    /// The entry bundles that hold records of any of these kinds, in one scope or any, each once and ascending from
+    /// `from_bundle` on.
     ///
     /// # Errors
     /// If the database cannot be read.
-    fn bundles_with_kind(
+    fn bundles_with_kinds(
         &self,
         scope: Option<&str>,
-        kind: &str,
+        kinds: &[&str],
         from_bundle: u64,
         limit: usize,
     ) -> Result<Vec<u64>>;

@@ -387,15 +387,15 @@ where
         self.inner.spans(scope, from, limit)
     }
 
-    fn bundles_with_kind(
+    fn bundles_with_kinds(
         &self,
         scope: Option<&str>,
-        kind: &str,
+        kinds: &[&str],
         from_bundle: u64,
         limit: usize,
     ) -> Result<Vec<u64>> {
         self.inner
-            .bundles_with_kind(scope, kind, from_bundle, limit)
+            .bundles_with_kinds(scope, kinds, from_bundle, limit)
     }
 
     fn run(&self, run: &str) -> Result<Option<RunRow>> {

@@ -103,6 +103,23 @@ fn unavailable(action: &'static str) -> StoreError {
     }
 }
 
+impl Inner {
+    /// Shows what there is from `next` on; gives the end.
+    fn shown(&self, next: u64, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<u64> {
+        if next < self.discarded {
+            return Err(StoreError::NotNext {
+                expected: self.discarded,
+                found: next,
+            });
+        }
+        let end = self.journal.next_index();
+        if next < end {
+            self.journal.replay(next, visit)?;
+        }
+        Ok(end)
+    }
+}
+
 impl SharedJournal {
     fn end_turn(&self) {
         let mut inner = self.place.lock();
@@ -134,18 +151,17 @@ impl Journal for SharedJournal {
         if waited.timed_out() || inner.outage == Some(Outage::Everything) {
             return Err(unavailable("take the turn"));
         }
-        if self.next < inner.discarded {
-            return Err(StoreError::NotNext {
-                expected: inner.discarded,
-                found: self.next,
-            });
-        }
-        let end = inner.journal.next_index();
-        if self.next < end {
-            inner.journal.replay(self.next, visit)?;
-        }
+        self.next = inner.shown(self.next, visit)?;
         inner.turn = Some(self.id);
-        self.next = end;
+        Ok(())
+    }
+
+    fn follow(&mut self, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
+        let inner = self.place.lock();
+        if inner.outage == Some(Outage::Everything) {
+            return Err(unavailable("read the journal"));
+        }
+        self.next = inner.shown(self.next, visit)?;
         Ok(())
     }
 

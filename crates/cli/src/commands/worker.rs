@@ -13,7 +13,7 @@ use crate::location::LocationArgs;
 use crate::logging;
 use crate::operation::OperationArgs;
 use crate::outcome::{Failure, Outcome};
-use crate::place::{ledger_failure, ledger_options};
+use crate::place::{ledger_failure, standby_options};
 use crate::settings::Parts;
 use crate::stop::Stop;
 use crate::work::{WorkArgs, adjust, name, shared_failure};
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Args, parts: &Parts, json: bool) -> Result<Outcome, Fai
     start_logging(json);
     let plan = args.work.plan(parts)?;
     let ledger =
-        Ledger::open_at(&args.location.location(), ledger_options()).map_err(shared_failure)?;
+        Ledger::open_at(&args.location.location(), standby_options()).map_err(shared_failure)?;
     let tools = plan.tools(&ledger, &args.location.location(), args.tsa.as_deref())?;
     let options = WorkerOptions {
         threads: args.threads.into(),

@@ -126,36 +126,33 @@ impl IndexStore for PgMeta {
             })
     }
 
-    fn bundles_with_kind(
+    fn bundles_with_kinds(
         &self,
         scope: Option<&str>,
-        kind: &str,
+        kinds: &[&str],
         from_bundle: u64,
         limit: usize,
     ) -> Result<Vec<u64>> {
         let Ok(from_bundle) = i64::try_from(from_bundle) else {
             return Ok(Vec::new());
         };
-        let asked = (scope.map(str::to_owned), kind.to_owned());
+        let kinds: Vec<String> = kinds.iter().map(|kind| (*kind).to_owned()).collect();
+        let asked = (scope.map(str::to_owned), kinds);
         self.database
             .read(Concern::Index, "read the index of kinds", move |session| {
-                let (scope, kind) = asked.clone();
+                let (scope, kinds) = asked.clone();
                 async move {
                     let limit = at_most(limit);
-                    let of_scope = "SELECT bundle FROM kinds
-                         WHERE scope_id = (SELECT id FROM scopes WHERE scope = $4)
-                           AND kind_id = (SELECT id FROM kind_names WHERE kind = $1) AND bundle >= $2
-                         ORDER BY bundle LIMIT $3";
-                    let of_any = "SELECT DISTINCT bundle FROM kinds
-                         WHERE kind_id = (SELECT id FROM kind_names WHERE kind = $1) AND bundle >= $2
-                         ORDER BY bundle LIMIT $3";
                     let rows = if let Some(scope) = scope {
-                        let values: Values<'_> = &[&kind, &from_bundle, &limit, &scope];
-                        session.query(of_scope, values).await?
+                        let values: Values<'_> = &[&kinds, &from_bundle, &limit, &scope];
+                        session.query(BUNDLES_OF_SCOPE, values).await?
                     } else {
-                        session.query(of_any, &[&kind, &from_bundle, &limit]).await?
+                        let values: Values<'_> = &[&kinds, &from_bundle, &limit];
+                        session.query(BUNDLES_OF_ANY, values).await?
                     };
-                    rows.iter().map(|row| Ok(loaded(row.try_get(0)?)?)).collect()
+                    rows.iter()
+                        .map(|row| Ok(loaded(row.try_get(0)?)?))
+                        .collect()
                 }
             })
     }
@@ -252,6 +249,17 @@ fn run_row(row: &Row) -> Result<RunRow, Fault> {
         records: loaded(row.try_get(11)?)?,
     })
 }
+
+/// Bundles with records of the kinds `$1` from `$2` on, at most `$3`: so many of each kind, in the order of an index.
+const BUNDLES_OF_ANY: &str = "SELECT DISTINCT bundle FROM kind_names, LATERAL (
+        SELECT DISTINCT bundle FROM kinds WHERE kind_id = kind_names.id AND bundle >= $2 ORDER BY bundle LIMIT $3
+    ) AS of_kind WHERE kind = ANY ($1) ORDER BY bundle LIMIT $3";
+/// The same, in the scope `$4`.
+const BUNDLES_OF_SCOPE: &str = "SELECT DISTINCT bundle FROM kind_names, LATERAL (
+        SELECT bundle FROM kinds
+        WHERE scope_id = (SELECT id FROM scopes WHERE scope = $4) AND kind_id = kind_names.id AND bundle >= $2
+        ORDER BY bundle LIMIT $3
+    ) AS of_kind WHERE kind = ANY ($1) ORDER BY bundle LIMIT $3";
 
 /// The spans of a row that has `first_index, count, spans` from column `at` on.
 fn spans_of(row: &Row, at: usize) -> Result<Vec<Span>, Fault> {

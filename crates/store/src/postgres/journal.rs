@@ -3,6 +3,8 @@
 //! A turn is a transaction that holds that row. Taking it and reading what others appended is one round trip; appending
 //! and committing is another. The group is sent only after the lock was granted, in the transaction that holds it: so
 //! whoever gets the lock next finds it kept, or knows that it never will be.
+//!
+//! Whoever only follows takes no turn: a group and the end of the journal become visible at once, and after the groups before.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +26,7 @@ const IDLE_MILLIS: u32 = 2000;
 /// How long an answer is waited for: a little longer than the lock may take.
 const ANSWER: Duration = Duration::from_secs(5);
 
+const END: &str = "SELECT next_index FROM journal_end";
 const LOCK: &str = "SELECT next_index FROM journal_end FOR UPDATE";
 /// Groups from the one that holds `$1` on, about 8 MiB at once and one at least.
 const GROUPS: &str = "SELECT first_index, frame FROM (
@@ -73,10 +76,7 @@ impl PgJournal {
                     &[&start],
                 )
                 .await?;
-            let end = session
-                .query("SELECT next_index FROM journal_end", &[])
-                .await?;
-            end_of(&end)
+            end_of(&session.query(END, &[]).await?)
         })?;
         Ok(Self {
             database: database.clone(),
@@ -122,7 +122,8 @@ impl PgJournal {
         Ok((end, rows))
     }
 
-    /// Shows the groups of `from..to` in `rows` and those after them, which have to be all there.
+    /// Shows the groups of `from..to` in `rows` and those after them, which have to be all there. A journal that ends
+    /// before `from` has lost what was acknowledged.
     fn show(
         &self,
         mut from: u64,
@@ -131,6 +132,13 @@ impl PgJournal {
         more: impl Fn(u64) -> Result<Vec<Row>>,
         visit: &mut dyn FnMut(Group<'_>) -> Result<()>,
     ) -> Result<()> {
+        if to < from {
+            return Err(StoreError::LostWrites {
+                server: self.database.server().to_owned(),
+                expected: from,
+                found: to,
+            });
+        }
         let mut first = true;
         while from < to {
             if rows.is_empty() {
@@ -172,6 +180,15 @@ impl PgJournal {
 
     fn failed(&self, action: &'static str, fault: Fault) -> StoreError {
         store_error(self.database.server(), action, fault)
+    }
+
+    /// Reads a page on whatever connection there is, in no turn.
+    fn later_page(&self, from: u64) -> Result<Vec<Row>> {
+        let from = stored(from)?;
+        self.database
+            .run("read the journal", move |session| async move {
+                session.query(GROUPS, &[&from]).await
+            })
     }
 
     /// Reads a page on `session`.
@@ -281,25 +298,32 @@ impl Journal for PgJournal {
     fn begin(&mut self, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
         let from = self.next_index;
         let (end, rows) = self.take_turn(Some(from))?;
-        let shown = if end < from {
-            Err(StoreError::LostWrites {
-                server: self.database.server().to_owned(),
-                expected: from,
-                found: end,
-            })
-        } else {
-            let session = self.turn.clone();
-            let more = |from| match &session {
-                Some(session) => self.page(Arc::clone(session), from),
-                None => Ok(Vec::new()),
-            };
-            self.show(from, end, rows, more, visit)
+        let session = self.turn.clone();
+        let more = |from| match &session {
+            Some(session) => self.page(Arc::clone(session), from),
+            None => Ok(Vec::new()),
         };
+        let shown = self.show(from, end, rows, more, visit);
         match shown {
             Ok(()) => self.next_index = end,
             Err(_) => self.release(),
         }
         shown
+    }
+
+    fn follow(&mut self, visit: &mut dyn FnMut(Group<'_>) -> Result<()>) -> Result<()> {
+        let from = self.next_index;
+        let after = stored(from)?;
+        // The end first: what is appended after that has no part in it.
+        let (end, rows) = self
+            .database
+            .run("read the journal", move |session| async move {
+                let end = end_of(&session.query(END, &[]).await?)?;
+                Ok((end, session.query(GROUPS, &[&after]).await?))
+            })?;
+        self.show(from, end, rows, |from| self.later_page(from), visit)?;
+        self.next_index = end;
+        Ok(())
     }
 
     fn release(&mut self) {
@@ -337,16 +361,10 @@ impl Journal for PgJournal {
                 found: from,
             });
         }
-        let more = |from| {
-            let from = stored(from)?;
-            self.database
-                .run("read the journal", move |session| async move {
-                    session.query(GROUPS, &[&from]).await
-                })
-        };
         if from == self.next_index {
             return Ok(());
         }
+        let more = |from| self.later_page(from);
         self.show(from, self.next_index, more(from)?, more, visit)
     }
 

@@ -1,5 +1,7 @@
 //! The index, as it is read; update.rs has how it grows.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use tlog::Hash;
 
@@ -83,10 +85,10 @@ impl IndexStore for SqliteMeta {
         })
     }
 
-    fn bundles_with_kind(
+    fn bundles_with_kinds(
         &self,
         scope: Option<&str>,
-        kind: &str,
+        kinds: &[&str],
         from_bundle: u64,
         limit: usize,
     ) -> Result<Vec<u64>> {
@@ -103,8 +105,14 @@ impl IndexStore for SqliteMeta {
             };
             let Ok(from_bundle) = i64::try_from(from_bundle) else { return Ok(Vec::new()) };
             let mut query = transaction.prepare_cached(sql)?;
-            let rows = query.query_map(params![kind, from_bundle, at_most(limit), scope], |row| row.get(0))?;
-            rows.map(|bundle| Ok(loaded(bundle?)?)).collect()
+            let mut found = BTreeSet::new();
+            for kind in kinds {
+                let rows = query.query_map(params![kind, from_bundle, at_most(limit), scope], |row| row.get(0))?;
+                for bundle in rows {
+                    found.insert(loaded(bundle?)?);
+                }
+            }
+            Ok(found.into_iter().take(limit).collect())
         })
     }
 

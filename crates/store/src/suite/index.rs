@@ -340,8 +340,11 @@ fn knows_kinds(store: &impl IndexStore) {
             ..IndexUpdate::default()
         })
         .unwrap();
-    let bundles =
-        |scope, kind, from, limit| store.bundles_with_kind(scope, kind, from, limit).unwrap();
+    let of_kinds = |scope, kinds: &[&str], from, limit| {
+        let found = store.bundles_with_kinds(scope, kinds, from, limit);
+        found.unwrap()
+    };
+    let bundles = |scope, kind, from, limit| of_kinds(scope, &[kind], from, limit);
     assert_eq!(bundles(Some("R1"), "reward.scored", 0, 10), [0, 4]);
     assert_eq!(bundles(Some("R1"), "reward.scored", 1, 10), [4]);
     assert_eq!(bundles(Some("R1"), "reward.scored", 0, 1), [0]);
@@ -350,6 +353,11 @@ fn knows_kinds(store: &impl IndexStore) {
     assert_eq!(bundles(None, "reward.scored", 0, 2), [0, 4]);
     assert_eq!(bundles(None, "reward", 0, 10), [0; 0]);
     assert_eq!(bundles(Some("R3"), "reward.scored", 0, 10), [0; 0]);
+    let both = ["run.started", "reward.scored", "no.such"];
+    assert_eq!(of_kinds(Some("R1"), &both, 0, 10), [0, 4]);
+    assert_eq!(of_kinds(None, &both, 0, 10), [0, 4, 9]);
+    assert_eq!(of_kinds(None, &both, 1, 1), [4]);
+    assert_eq!(of_kinds(None, &[], 0, 10), [0; 0]);
 }
 
 fn knows_runs(store: &impl IndexStore) {
@@ -424,7 +432,7 @@ fn clears(store: &impl IndexStore) {
         );
         assert!(
             store
-                .bundles_with_kind(None, "run.started", 0, 9)
+                .bundles_with_kinds(None, &["run.started"], 0, 9)
                 .unwrap()
                 .is_empty()
         );

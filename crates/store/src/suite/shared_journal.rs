@@ -12,6 +12,7 @@ pub fn shared_journal<P: Sync, J: Journal>(
     open: impl Fn(&P, u64) -> J + Sync,
 ) {
     shows_what_others_appended(&place(), &open);
+    follows_without_a_turn(&place(), &open);
     refuses_a_lost_race(&place(), &open);
     waits_for_its_turn(&place(), &open);
     ends_a_dropped_turn(&place(), &open);
@@ -96,6 +97,41 @@ fn shows_what_others_appended<P, J: Journal>(place: &P, open: &impl Fn(&P, u64) 
     })
     .unwrap();
     assert_eq!(indices, 1209);
+}
+
+fn follows_without_a_turn<P, J: Journal>(place: &P, open: &impl Fn(&P, u64) -> J) {
+    let (mut a, mut b) = (open(place, 0), open(place, 0));
+    let follow = |journal: &mut J| {
+        let mut shown = Vec::new();
+        let followed = journal.follow(&mut |group| {
+            shown.push((group.first_index, group.count));
+            Ok(())
+        });
+        followed.map(|()| shown)
+    };
+    assert_eq!(follow(&mut b).unwrap(), []);
+    append(&mut a, 2).unwrap();
+    // While somebody else has the turn, and of what he appends only what is kept.
+    begin(&mut a).unwrap();
+    assert_eq!(follow(&mut b).unwrap(), [(0, 2)]);
+    assert_eq!((b.next_index(), follow(&mut b).unwrap()), (2, vec![]));
+    append(&mut a, 3).unwrap();
+    append(&mut a, 1).unwrap();
+    assert_eq!(follow(&mut b).unwrap(), [(2, 3), (5, 1)]);
+    // And the turn after that begins where it came to.
+    assert_eq!(begin(&mut b).unwrap(), []);
+    append(&mut b, 1).unwrap();
+    assert_eq!(follow(&mut a).unwrap(), [(6, 1)]);
+    // What the visitor refuses is shown again.
+    append(&mut b, 1).unwrap();
+    let refused = a.follow(&mut |_| {
+        Err(StoreError::NotNext {
+            expected: 0,
+            found: 0,
+        })
+    });
+    assert!(refused.is_err());
+    assert_eq!((a.next_index(), follow(&mut a).unwrap()), (7, vec![(7, 1)]));
 }
 
 fn refuses_a_lost_race<P, J: Journal>(place: &P, open: &impl Fn(&P, u64) -> J) {
