@@ -1,7 +1,8 @@
 //! Records what a job found, once, however often the job is done.
 //!
-//! All of it goes to the server's own stream, whose next record has one place: whoever looked, found nothing, and writes to
-//! that place is refused if somebody else has written there since, and looks again.
+//! All of it goes to the server's own stream, whose records follow one another: whoever looked, found nothing, and writes is
+//! refused if somebody else has written a record of that kind there since, and looks again. So each refusal is somebody
+//! else's success.
 
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub(crate) fn record(
         if let Some(index) = find(ledger, since, kind, &is_it)? {
             return Ok(index);
         }
-        match ledger.record_own_at(draft(), length)?.wait() {
+        match ledger.record_own_since(draft(), length)?.wait() {
             Ok(receipts) => {
                 let index = receipts.first().map(|receipt| receipt.index);
                 return index.ok_or_else(|| {
@@ -46,9 +47,10 @@ pub(crate) fn record(
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Fault::Retry(
-        "others write to the server's own stream all the time".to_owned(),
-    ))
+    Err(Fault::Retry(format!(
+        "others record `{}` all the time",
+        kind.name()
+    )))
 }
 
 /// Looks through what is in the log by now.

@@ -15,7 +15,7 @@ use store::StoreError;
 use crate::LedgerError;
 use crate::backlog::Sequenced;
 use crate::recover::{self, Frames};
-use crate::sequencer::{Sequencer, Turns, snapshot};
+use crate::sequencer::{LatestOwn, Sequencer, Turns, snapshot};
 use crate::shared::Shared;
 use crate::state::State;
 
@@ -126,6 +126,7 @@ impl Sequencer {
         *known = state;
         self.set_next(next);
         self.resume_own(&mut known)?;
+        self.latest_own = LatestOwn::after(self.own.next_seq());
         self.noted.clear();
         Ok(groups)
     }
@@ -165,7 +166,10 @@ impl Sequencer {
         let mut own = false;
         for (index, entry) in (first..).zip(&entries) {
             recover::follow(&mut state, &*shared.meta, entry, index, indexed)?;
-            own |= (entry.place.scope, entry.place.stream) == (Scope::Ledger, StreamName::SERVER);
+            if (entry.place.scope, entry.place.stream) == (Scope::Ledger, StreamName::SERVER) {
+                self.latest_own.note(entry.place.kind, entry.place.seq);
+                own = true;
+            }
             if entry.place.kind == Kind::ProducerEnrolled {
                 let body: ProducerEnrolled = Record::parse(&entry.bytes)?.decode()?;
                 self.enrolled.insert((body.key, body.producer));

@@ -375,22 +375,23 @@ impl Ledger {
         self.own(draft, None)
     }
 
-    /// As [`Ledger::record_own`], if the server's own stream has just so many records: what the caller knows of it. Else
-    /// the refusal is [`AppendCode::SeqGap`], nothing was recorded, and the stream is known as it stands.
+    /// As [`Ledger::record_own`], if no record of the draft's kind was written to the server's own stream since that had
+    /// `length` records: as many as the caller has looked through. Else the refusal is [`AppendCode::SeqGap`], nothing was
+    /// recorded, and the stream is known as it stands. Records of other kinds are in nobody's way.
     ///
     /// [`AppendCode::SeqGap`]: crate::AppendCode::SeqGap
     ///
     /// # Errors
     /// As [`Ledger::record_own`].
-    pub fn record_own_at(&self, draft: Draft, length: u64) -> Result<Ticket, SubmitError> {
+    pub fn record_own_since(&self, draft: Draft, length: u64) -> Result<Ticket, SubmitError> {
         self.own(draft, Some(length))
     }
 
-    fn own(&self, draft: Draft, length: Option<u64>) -> Result<Ticket, SubmitError> {
+    fn own(&self, draft: Draft, since: Option<u64>) -> Result<Ticket, SubmitError> {
         let (reply, ticket) = Ticket::pair();
         self.push(Request::Own {
             draft: Box::new(draft),
-            length,
+            since,
             reply,
         })?;
         self.shared().queue.wake();

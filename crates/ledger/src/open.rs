@@ -21,7 +21,7 @@ use crate::publish::{Publisher, Signers};
 use crate::read::{Published, Reader};
 use crate::recover;
 use crate::sealing::Sealing;
-use crate::sequencer::{Sequencer, Turns};
+use crate::sequencer::{LatestOwn, Sequencer, Turns};
 use crate::shared::Shared;
 use crate::tree::Edge;
 
@@ -161,6 +161,7 @@ impl Threads {
         let (own, unsigned) = own_or_next(&shared, operator, dir, options)?;
         let sequencer = Sequencer {
             shared: Arc::clone(&shared),
+            latest_own: LatestOwn::after(own.next_seq()),
             own,
             operator: operator.clone(),
             unsigned_since: unsigned.then(Instant::now),

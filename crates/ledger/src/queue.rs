@@ -34,8 +34,8 @@ pub(crate) enum Request {
     /// Append to the server's own stream.
     Own {
         draft: Box<Draft>,
-        /// Only where it has just so many records.
-        length: Option<u64>,
+        /// Only where it got no record of this kind since it had so many records.
+        since: Option<u64>,
         reply: oneshot::Sender<AppendResult>,
     },
 }
@@ -199,7 +199,7 @@ mod tests {
         let draft = Box::new(Draft::new(FindingRaised::new("test".to_owned())));
         Request::Own {
             draft,
-            length: None,
+            since: None,
             reply,
         }
     }

@@ -6,7 +6,7 @@
 //! Who has a turn is a matter of [`Turns`]: a thread of the ledger's own, or a caller that comes while
 //! nobody else has one. Waking a thread and being woken by it costs as much as half the sync.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
@@ -41,6 +41,8 @@ pub(crate) struct Sequencer {
     pub(crate) shared: Arc<Shared>,
     /// The server's own stream.
     pub(crate) own: StreamWriter,
+    /// Of what kinds its latest records are.
+    pub(crate) latest_own: LatestOwn,
     /// The key that signs it.
     pub(crate) operator: SigningKey,
     /// Since when that has unsigned records.
@@ -133,6 +135,33 @@ impl Turns {
     }
 }
 
+/// The latest record of each kind in the server's own stream, as far as they are known.
+pub(crate) struct LatestOwn {
+    /// From which place on they are.
+    from: u64,
+    seqs: HashMap<Kind, u64>,
+}
+
+impl LatestOwn {
+    /// Nothing is known of the first `length`.
+    pub(crate) fn after(length: u64) -> Self {
+        Self {
+            from: length,
+            seqs: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn note(&mut self, kind: Kind, seq: u64) {
+        let latest = self.seqs.entry(kind).or_insert(seq);
+        *latest = seq.max(*latest);
+    }
+
+    /// Whether there may be one of this kind at `length` or after it.
+    fn has_since(&self, kind: Kind, length: u64) -> bool {
+        length < self.from || self.seqs.get(&kind).is_some_and(|seq| *seq >= length)
+    }
+}
+
 type Answers = Vec<(oneshot::Sender<AppendResult>, AppendResult)>;
 
 /// What one turn writes and whom it answers.
@@ -200,10 +229,10 @@ impl Sequencer {
                 }
                 Request::Own {
                     draft,
-                    length,
+                    since,
                     reply,
                 } => {
-                    let answer = self.own(&mut state, &mut group, *draft, length)?;
+                    let answer = self.own(&mut state, &mut group, *draft, since)?;
                     group.answers.push((reply, answer));
                 }
             }
@@ -388,12 +417,14 @@ impl Sequencer {
         state: &mut State,
         group: &mut Group,
         draft: Draft,
-        length: Option<u64>,
+        since: Option<u64>,
     ) -> Result<AppendResult, LedgerError> {
         let kind = draft.kind();
-        let next = self.own.next_seq();
-        if length.is_some_and(|length| length != next) {
-            let refusal = format!("the stream ledger/server has {next} records by now");
+        if since.is_some_and(|length| self.latest_own.has_since(kind, length)) {
+            let refusal = format!(
+                "the stream ledger/server has another `{}` by now",
+                kind.name()
+            );
             return Ok(Err(AppendError::whole(AppendCode::SeqGap, refusal)));
         }
         if state
@@ -467,6 +498,7 @@ impl Sequencer {
         if place.kind == Kind::StreamOpened {
             entry.by = Some("server".into());
         }
+        self.latest_own.note(place.kind, place.seq);
         let signed = place.kind == Kind::StreamSigned;
         self.unsigned_since = if signed {
             None

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use common::{TestClock, metric, options, policy, preference};
 use ledger::{AppendCode, Ledger, Principal, Receipt, Stores};
-use record::kinds::RunStarted;
+use record::kinds::{FindingRaised, IncidentReported, RunStarted};
 use record::{
-    Draft, ProducerName, Pseudonym, RunId, SigningKey, StreamName, StreamWriter, Submission,
+    Draft, ProducerName, Pseudonym, RunId, Scope, SigningKey, StreamName, StreamWriter, Submission,
 };
 use store::{DataDir, DirObjects, ObjectStore, SqliteMeta};
 use tempfile::TempDir;
@@ -389,4 +389,70 @@ fn one_server_watches_at_a_time_and_the_next_knows_what_it_kept() {
     a.end_watch(&first).unwrap();
     assert!(b.may_watch(&second, TURN).unwrap());
     assert_eq!(b.watch_kept().unwrap().unwrap(), b"what is known");
+}
+
+#[test]
+fn what_is_to_be_recorded_once_waits_for_no_record_of_another_kind() {
+    let site = Site::new();
+    let (first, second) = (site.create(), site.open());
+    let kind = |name: &str| Draft::new(FindingRaised::new(name.to_owned()));
+    let incident = || Draft::new(IncidentReported::new("drill".to_owned()));
+    let length = |ledger: &Ledger| {
+        let own = ledger.stream_head(Scope::Ledger, StreamName::SERVER);
+        own.unwrap().map_or(0, |own| own.next_seq)
+    };
+    let since = |ledger: &Ledger, draft, length| {
+        let written = ledger.record_own_since(draft, length).unwrap().wait();
+        written.map(|receipts| receipts[0].index)
+    };
+    // Whoever looked at nothing, where nobody wrote.
+    let looked = length(&second);
+    first.record_own(incident()).unwrap().wait().unwrap();
+    site.start(&first, 1);
+    since(&second, kind("a"), looked).unwrap();
+    // Of the same kind, by the other server, which the second comes to know in its turn.
+    let looked = length(&second);
+    first.record_own(kind("b")).unwrap().wait().unwrap();
+    let refused = since(&second, kind("c"), looked).unwrap_err();
+    assert_eq!(refused.code, AppendCode::SeqGap);
+    assert!(refused.to_string().contains("finding.raised"), "{refused}");
+    // Not at its own either, until it has looked again.
+    assert!(since(&second, kind("c"), looked).is_err());
+    since(&second, incident(), looked + 1).unwrap();
+    since(&second, kind("c"), length(&second)).unwrap();
+    // Whoever was opened later knows nothing of what was before.
+    let third = site.open();
+    assert!(since(&third, kind("d"), looked).is_err());
+    since(&third, kind("d"), length(&third)).unwrap();
+    for ledger in [first, second, third] {
+        ledger.close().unwrap();
+    }
+}
+
+#[test]
+fn whoever_stands_by_publishes_where_nobody_else_does() {
+    let site = Site::new();
+    let server = site.create();
+    let mut standing = options(&site.clock);
+    standing.standby = true;
+    let worker = Ledger::open_shared(site.dir.path(), standing, site.stores()).unwrap();
+    let mut writer = site.start(&worker, 1);
+    // The server does, long before the worker would.
+    let began = Instant::now();
+    assert!(worker.wait_published(3, Duration::from_secs(10)));
+    let by_server = began.elapsed();
+    server.close().unwrap();
+    // Now there is nobody else.
+    let receipts = site.append(&worker, writer.write(metric(0.5)).unwrap());
+    let began = Instant::now();
+    assert!(worker.wait_published(receipts[0].index + 1, Duration::from_secs(20)));
+    let alone = began.elapsed();
+    assert!(
+        alone >= Duration::from_millis(1_500) && by_server < alone,
+        "{by_server:?} {alone:?}"
+    );
+    // And what is behind it is whole.
+    worker.close().unwrap();
+    let report = common::verify_dir(&site.open());
+    assert_eq!(report.verdict(), verify::Verdict::Verified, "{report}");
 }
