@@ -1,13 +1,13 @@
 //! `rlhf-audit bench`, run as a user would.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::served::binary;
+use crate::served::program;
 use crate::{Bench, Outcome};
 
 /// Ledgers so far. They are kept until the end: where many files have just been deleted, some file systems (ext4 without a
@@ -16,7 +16,7 @@ static LEDGERS: AtomicU32 = AtomicU32::new(0);
 
 /// Runs a command that has to succeed, on a new ledger unless it names one; gives what it printed as JSON.
 pub(crate) fn run(bench: &Bench, args: &[&str], more: &[&str]) -> Outcome<Value> {
-    let mut command = Command::new(binary()?);
+    let mut command = program()?;
     command.args(args).args(more).arg("--json");
     if !args.contains(&"--data-dir") {
         let number = LEDGERS.fetch_add(1, Ordering::Relaxed);

@@ -21,7 +21,7 @@ pub(crate) struct Served {
 impl Served {
     /// Starts a server on a new ledger in `dir`.
     pub(crate) fn start(dir: &Path) -> Outcome<Self> {
-        let mut child = Command::new(binary()?)
+        let mut child = program()?
             .arg("serve")
             .args(["--port", "0", "--admin-token", TOKEN, "--data-dir"])
             .arg(dir)
@@ -83,8 +83,15 @@ impl Drop for Served {
     }
 }
 
+/// The program under test, in the environment that the production image gives it.
+pub(crate) fn program() -> Outcome<Command> {
+    let mut command = Command::new(binary()?);
+    command.env("MALLOC_ARENA_MAX", "2");
+    Ok(command)
+}
+
 /// The binary under test: the one that cargo built beside this one.
-pub(crate) fn binary() -> Outcome<PathBuf> {
+fn binary() -> Outcome<PathBuf> {
     if let Some(path) = env::var_os("BENCH_BINARY") {
         return Ok(path.into());
     }

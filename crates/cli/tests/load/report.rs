@@ -292,8 +292,10 @@ impl Report {
                 life.name,
                 most as f64 / 1e3
             );
-            let mut one =
-                json!({ "who": life.name, "seconds": seconds, "most_mb": most as f64 / 1e3 });
+            let every_ten: Vec<u64> = life.resident.iter().step_by(10).copied().collect();
+            let mut one = json!({
+                "who": life.name, "seconds": seconds, "most_mb": most as f64 / 1e3, "every_ten_seconds_kb": every_ten,
+            });
             if warm.len() >= LONG_LIVED {
                 judged += 1;
                 let third = warm.len() / 3;

@@ -51,7 +51,8 @@ struct Process {
     child: Child,
 }
 
-/// One process from its start to its end.
+/// One process from its start to its end; of a server, as long as the other one lives too: whoever stays takes over its clients,
+/// and publishing, and may need more for that.
 #[derive(Debug, Clone)]
 pub(crate) struct Life {
     pub(crate) name: &'static str,
@@ -186,6 +187,9 @@ impl Site {
             self.redis.restart();
         } else {
             self.end(who);
+            if self.processes[who].port.is_some() {
+                self.begin_new_lives(who);
+            }
             thread::sleep(RESTART);
             let (args, port) = {
                 let process = &self.processes[who];
@@ -200,6 +204,26 @@ impl Site {
             (ready - killed).as_secs_f64()
         );
         Fault { who, killed, ready }
+    }
+
+    /// The servers but for this one live on, as other lives.
+    fn begin_new_lives(&self, ended: &str) {
+        let mut lives = self.lives.lock().unwrap();
+        for (name, process) in &self.processes {
+            if process.port.is_none() || *name == ended {
+                continue;
+            }
+            let pid = process.child.id();
+            for life in lives.iter_mut() {
+                life.ended |= life.pid == pid;
+            }
+            lives.push(Life {
+                name,
+                pid,
+                resident: Vec::new(),
+                ended: false,
+            });
+        }
     }
 
     fn end(&mut self, who: &str) {
