@@ -215,7 +215,7 @@ fn people_keep_their_pseudonyms_when_an_import_is_interrupted() {
     let began =
         || fs::read_dir(desk.path("state/imports")).is_ok_and(|mut seeds| seeds.next().is_some());
     let mut interrupted = false;
-    for delay_ms in [0, 100, 200] {
+    for delay_ms in [100, 600, 900] {
         let mut child = desk.command(&args);
         let mut child = child
             .stdout(Stdio::null())

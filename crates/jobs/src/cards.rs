@@ -169,9 +169,7 @@ fn view(ledger: &Ledger, run: RunId) -> Result<(ModelCard, u64, RecordHash), Car
     })?;
     let (size, root) = (published.checkpoint.size.get(), published.checkpoint.root);
     let mut collector = ModelCard::collect(run);
-    ledger.run_records(run, &published, &mut |index,
-                                               bytes|
-     -> Result<(), CardError> {
+    ledger.run_records::<CardError>(run, &published, &mut |index, bytes| {
         let unreadable = |source| CardError::Record { index, source };
         let record = Record::parse_envelope(bytes).map_err(unreadable)?;
         Ok(collector.add(LeafIndex::from(index), &record)?)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use record::kinds::ProducerEnrolled;
 use record::{Kind, Record, Scope, SigningKey, StreamName, StreamWriter};
 use record::{ProducerName, PublicKey};
-use store::StoreError;
+use store::{Group, Journal, StoreError};
 
 use crate::LedgerError;
 use crate::backlog::Sequenced;
@@ -21,6 +21,9 @@ use crate::state::State;
 
 /// The name under which the server signs its own stream.
 const PRODUCER: &str = "rlhf-audit-server";
+/// Is shown the groups of a journal.
+type Visit<'a> = &'a mut dyn FnMut(Group<'_>) -> Result<(), StoreError>;
+
 /// How long requests are turned away after the stores did not answer, before they are asked again.
 const RESPITE: Duration = Duration::from_millis(250);
 
@@ -136,26 +139,25 @@ impl Sequencer {
         if !self.is_shared {
             return Ok(None);
         }
-        let mut frames = Frames::from(self.next);
-        self.shared.journal().begin(&mut |group| {
-            frames.take(group);
-            Ok(())
-        })?;
-        self.take_in(frames)
+        self.take_in(|journal, visit| journal.begin(visit))
     }
 
     /// Takes in what others have appended so far, without a turn.
     fn follow(&mut self) -> Result<Option<Sequenced>, LedgerError> {
-        let mut frames = Frames::from(self.next);
-        self.shared.journal().follow(&mut |group| {
+        self.take_in(|journal, visit| journal.follow(visit))
+    }
+
+    /// Takes in what the journal shows.
+    fn take_in(
+        &mut self,
+        show: impl FnOnce(&mut dyn Journal, Visit<'_>) -> Result<(), StoreError>,
+    ) -> Result<Option<Sequenced>, LedgerError> {
+        let first = self.next;
+        let mut frames = Frames::from(first);
+        show(&mut **self.shared.journal(), &mut |group| {
             frames.take(group);
             Ok(())
         })?;
-        self.take_in(frames)
-    }
-
-    fn take_in(&mut self, frames: Frames) -> Result<Option<Sequenced>, LedgerError> {
-        let first = self.next;
         let entries = frames.entries()?;
         if entries.is_empty() {
             return Ok(None);

@@ -137,7 +137,7 @@ impl Turns {
 
 /// The latest record of each kind in the server's own stream, as far as they are known.
 pub(crate) struct LatestOwn {
-    /// From which place on they are.
+    /// Of what is before this place nothing is known.
     from: u64,
     seqs: HashMap<Kind, u64>,
 }

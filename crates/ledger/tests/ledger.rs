@@ -725,7 +725,7 @@ fn a_run_comes_with_all_that_concerns_it_and_nothing_else() {
             })
             .unwrap();
         assert_eq!(shown, wanted);
-        // Its own with two signatures and the opening, two incidents, the enrolment.
-        assert!(shown.len() >= 150 + 2 + 1, "{}", shown.len());
+        // More than its own metrics: its opening, two incidents, the enrolment.
+        assert!(shown.len() > 150 + 3, "{}", shown.len());
     }
 }

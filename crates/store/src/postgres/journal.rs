@@ -183,7 +183,7 @@ impl PgJournal {
     }
 
     /// Reads a page on whatever connection there is, in no turn.
-    fn later_page(&self, from: u64) -> Result<Vec<Row>> {
+    fn page(&self, from: u64) -> Result<Vec<Row>> {
         let from = stored(from)?;
         self.database
             .run("read the journal", move |session| async move {
@@ -191,8 +191,8 @@ impl PgJournal {
             })
     }
 
-    /// Reads a page on `session`.
-    fn page(&self, session: Arc<Session>, from: u64) -> Result<Vec<Row>> {
+    /// Reads a page on the turn's own `session`.
+    fn page_in_turn(&self, session: Arc<Session>, from: u64) -> Result<Vec<Row>> {
         let from = stored(from)?;
         self.database.wait("read the journal", async move {
             session.query(GROUPS, &[&from]).await
@@ -300,7 +300,7 @@ impl Journal for PgJournal {
         let (end, rows) = self.take_turn(Some(from))?;
         let session = self.turn.clone();
         let more = |from| match &session {
-            Some(session) => self.page(Arc::clone(session), from),
+            Some(session) => self.page_in_turn(Arc::clone(session), from),
             None => Ok(Vec::new()),
         };
         let shown = self.show(from, end, rows, more, visit);
@@ -319,9 +319,14 @@ impl Journal for PgJournal {
             .database
             .run("read the journal", move |session| async move {
                 let end = end_of(&session.query(END, &[]).await?)?;
-                Ok((end, session.query(GROUPS, &[&after]).await?))
+                let rows = if end > from {
+                    session.query(GROUPS, &[&after]).await?
+                } else {
+                    Vec::new()
+                };
+                Ok((end, rows))
             })?;
-        self.show(from, end, rows, |from| self.later_page(from), visit)?;
+        self.show(from, end, rows, |from| self.page(from), visit)?;
         self.next_index = end;
         Ok(())
     }
@@ -364,7 +369,7 @@ impl Journal for PgJournal {
         if from == self.next_index {
             return Ok(());
         }
-        let more = |from| self.later_page(from);
+        let more = |from| self.page(from);
         self.show(from, self.next_index, more(from)?, more, visit)
     }
 
